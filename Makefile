@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Both set up .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST_ARGS ?= -n 2
+
+.PHONY: demo test lint bench clean help
+
+help:
+	@echo "make demo   recognise real clips with the shipped recogniser"
+	@echo "make test   run the tests"
+	@echo "make lint   ruff, mypy --strict, import contracts"
+	@echo "make bench  speed as ratios to the usual libraries"
+
+$(VENV)/core: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --editable .
+	touch $@
+
+# torch first, at the version the project is tested with, so that no other package picks a larger build.
+$(VENV)/dev: pyproject.toml $(VENV)/core
+	$(PIP) install --quiet torch==2.13.0
+	$(PIP) install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/core
+	$(BIN)/genrescope demo
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

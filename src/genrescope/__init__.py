@@ -1,0 +1,38 @@
+"""genrescope: the genre of music from its sound.
+
+>>> from genrescope import Recogniser
+>>> recogniser = Recogniser.load()                          # doctest: +SKIP
+>>> recogniser.predict("song.mp3").genre                    # doctest: +SKIP
+'Hip-Hop'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genrescope.audio.decode import read_audio
+    from genrescope.learn.recogniser import Prediction, Recogniser
+
+__version__ = "0.1.0"
+
+__all__ = ["Prediction", "Recogniser", "__version__", "read_audio"]
+
+# Names resolve on first use, so that `import genrescope` costs nothing.
+_WHERE = {
+    "Prediction": "genrescope.learn.recogniser",
+    "Recogniser": "genrescope.learn.recogniser",
+    "read_audio": "genrescope.audio.decode",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        import importlib
+
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'genrescope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

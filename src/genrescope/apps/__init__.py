@@ -1,0 +1,1 @@
+"""The room ``apps``: people and other programs."""

@@ -1,0 +1,1 @@
+"""The command ``genrescope``: one module a command."""

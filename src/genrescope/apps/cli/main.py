@@ -1,0 +1,43 @@
+"""The command ``genrescope``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from genrescope import __version__
+from genrescope.errors import GenrescopeError
+
+app = typer.Typer(
+    name="genrescope",
+    help="Recognise the genre of music, say how sure it is, and why.",
+    no_args_is_help=True,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"genrescope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line on stderr and exit code 2."""
+    try:
+        app()
+    except GenrescopeError as error:
+        typer.echo(f"genrescope: {error}", err=True)
+        sys.exit(2)

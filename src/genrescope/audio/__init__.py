@@ -1,0 +1,1 @@
+"""The room ``audio``: from a file to numbers."""

@@ -1,0 +1,1 @@
+"""The room ``bundles``: recognisers that ship with the package."""

@@ -1,0 +1,1 @@
+"""The room ``catalog``: which tracks there are, and what is known about them."""

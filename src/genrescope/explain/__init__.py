@@ -1,0 +1,1 @@
+"""The room ``explain``: from models to figures and reasons."""

@@ -1,0 +1,1 @@
+"""The room ``learn``: from numbers to a recogniser."""

@@ -1,0 +1,35 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def shared_data() -> Path:
+    """The folder with the real data; see CONTRIBUTING.md."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(os.environ.get("GENRESCOPE_DATA", default))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The shared real data (skips where it is absent)."""
+    folder = shared_data()
+    if not (folder / "fma" / "small_tracks.csv").exists():
+        pytest.skip("the shared FMA data is not here (set GENRESCOPE_DATA to its folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fma_clips(data_dir: Path) -> list[Path]:
+    """Eight real FMA clips: 30 s, mp3, 44.1 kHz, stereo."""
+    return sorted((data_dir / "audio" / "fma_clips").glob("*.mp3"))
+
+
+@pytest.fixture(scope="session")
+def songs(data_dir: Path) -> list[Path]:
+    """Four real whole songs, mp3."""
+    return sorted((data_dir / "audio" / "songs").glob("*.mp3"))
