@@ -1,0 +1,107 @@
+"""What a music file says about itself: title, artist and genres from its tags."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Tags", "read_tags", "split_genres"]
+
+# One name, many spellings: ID3 (mp3, wav, aiff), Vorbis comments and APEv2 (flac, ogg,
+# opus, wv), MP4 (m4a), ASF (wma). Vorbis and APEv2 look keys up without case.
+_TITLE = ("TIT2", "title", "\xa9nam", "Title")
+_ARTIST = ("TPE1", "artist", "\xa9ART", "Author", "TPE2", "albumartist", "aART")
+_GENRE = ("TCON", "genre", "\xa9gen", "WM/Genre")
+
+_MAX_LENGTH = 500  # characters; tags hold whole web pages now and then
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """Title, artist and genres, as far as the file names them.
+
+    Attributes
+    ----------
+    title, artist : str or None
+        As written; several artists are joined by commas.
+    genres : tuple of str
+        Every genre, in order, once.
+    """
+
+    title: str | None = None
+    artist: str | None = None
+    genres: tuple[str, ...] = ()
+
+
+def read_tags(path: str | os.PathLike[str]) -> Tags:
+    """Read the tags of a music file.
+
+    Parameters
+    ----------
+    path : path-like
+        A file in any format that mutagen knows.
+
+    Returns
+    -------
+    Tags
+        Empty where the file has no tags, or broken ones: whatever stands in a tag, it
+        is no reason to give up on the sound.
+    """
+    try:
+        import mutagen
+
+        file = mutagen.File(os.fspath(path))
+        tags = None if file is None else file.tags
+        if not tags:
+            return Tags()
+        return Tags(
+            title=_joined(_values(tags, _TITLE)),
+            artist=_joined(_values(tags, _ARTIST)),
+            genres=split_genres(_values(tags, _GENRE)),
+        )
+    except Exception:  # noqa: BLE001 - a parser fed with broken bytes may raise anything
+        return Tags()
+
+
+def split_genres(values: Iterable[str]) -> tuple[str, ...]:
+    """Every genre in tag values, however they are joined.
+
+    Players write several genres as several values, or as one value with semicolons,
+    slashes, commas or NUL between them.
+
+    >>> split_genres(["Hip-Hop/Rap; Soul", "Jazz", "soul"])
+    ('Hip-Hop', 'Rap', 'Soul', 'Jazz')
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        for part in re.split(r"[;/,\0]", value):
+            name = " ".join(part.split())[:_MAX_LENGTH]
+            if name:
+                found.setdefault(name.casefold(), name)
+    return tuple(found.values())
+
+
+def _values(tags: Any, keys: Iterable[str]) -> list[str]:
+    for key in keys:
+        try:
+            value = tags[key]
+        except (KeyError, ValueError):  # a Vorbis comment refuses keys that are not ASCII
+            continue
+        if hasattr(value, "genres"):  # ID3: numbers such as "(17)" become names
+            value = value.genres
+        elif hasattr(value, "text"):
+            value = value.text
+        items = [value] if isinstance(value, str) else list(value)
+        texts = [str(item) for item in items]
+        if any(text.strip(" \0") for text in texts):
+            return texts
+    return []
+
+
+def _joined(values: Iterable[str]) -> str | None:
+    parts = [" ".join(part.split()) for value in values for part in value.split("\0")]
+    text = ", ".join(dict.fromkeys(part for part in parts if part))
+    return text[:_MAX_LENGTH] or None
