@@ -1,0 +1,286 @@
+"""From a file or samples to a genre: the object that programs use.
+
+>>> from genrescope import Recogniser
+>>> recogniser = Recogniser.load()                              # doctest: +SKIP
+>>> prediction = recogniser.predict("song.mp3")                 # doctest: +SKIP
+>>> prediction.genre, round(prediction.confidence, 2)           # doctest: +SKIP
+('Hip-Hop', 0.81)
+
+Decoding and the front end run in worker processes that may die without taking anything
+with them; the graph, which is small, runs in the calling process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genrescope.catalog.tags import Tags, read_tags
+from genrescope.errors import (
+    AudioEmptyError,
+    AudioNotFiniteError,
+    BundleError,
+    DataError,
+    GenrescopeError,
+)
+from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
+from genrescope.learn.prediction import FailedPrediction, Moment, Prediction, ranked
+
+__all__ = ["FailedPrediction", "Moment", "Prediction", "Recogniser"]
+
+_MAX_CHANNELS = 64  # more rows than this in a 2-D array are samples, not channels
+
+
+class Recogniser:
+    """Recognises genres with one bundle.
+
+    Use :meth:`load`. Safe to share between threads.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What knows the genres.
+    n_windows : int, optional
+        How many windows of a long track are heard, spread evenly over it. More make the
+        answer steadier and slower. Default: the one of the front end.
+    workers : int, optional
+        How many processes decode in :meth:`predict_many`. Default: one a core.
+
+    Raises
+    ------
+    BundleError
+        If the bundle needs a front end that this version of genrescope does not have.
+    DataError
+        If `n_windows` is below 1 or `workers` below 0.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, n_windows: int | None = None, workers: int | None = None
+    ) -> None:
+        from genrescope.audio import frames
+
+        needed = bundle.card["front_end"]
+        found = (frames.FRONT_END_NAME, frames.FRONT_END_VERSION, frames.N_FEATURES)
+        if (needed["name"], needed["version"], needed["n_features"]) != found:
+            raise BundleError(
+                f"{bundle.folder}: needs the front end {needed['name']} version "
+                f"{needed['version']} with {needed['n_features']} features, this genrescope has "
+                f"{found[0]} version {found[1]} with {found[2]}; install the version of "
+                "genrescope that the bundle was made with, or train it again"
+            )
+        self.bundle = bundle
+        self.n_windows = frames.DEFAULT_WINDOWS if n_windows is None else n_windows
+        self.workers = workers
+        if self.n_windows < 1:
+            raise DataError(f"n_windows is {n_windows}, expected 1 or more")
+        if workers is not None and workers < 0:
+            raise DataError(f"workers is {workers}, expected 0 (none beside this process) or more")
+        self._threshold: float | None = bundle.card["abstention"]["threshold"]
+        self._quantile: float = bundle.card["conformal"]["quantile"]
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | os.PathLike[str] = DEFAULT_BUNDLE,
+        *,
+        n_windows: int | None = None,
+        workers: int | None = None,
+    ) -> Recogniser:
+        """Load a recogniser.
+
+        Parameters
+        ----------
+        bundle : str or path-like
+            ``"default"`` for the one that ships with genrescope, else a folder.
+        n_windows, workers
+            As for the class.
+
+        Returns
+        -------
+        Recogniser
+
+        Raises
+        ------
+        BundleError
+            If the bundle is missing, damaged, or made for another version.
+        """
+        return cls(Bundle.load(bundle), n_windows=n_windows, workers=workers)
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """The genres that can be recognised."""
+        return self.bundle.genres
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the bundle says about itself: data, scores, calibration, licence."""
+        return self.bundle.card
+
+    def predict(
+        self, audio: str | os.PathLike[str] | npt.NDArray[Any], *, sr: float | None = None
+    ) -> Prediction:
+        """Recognise one file, or samples.
+
+        The work is done in this process; :meth:`predict_many` shields you from decoders
+        that crash.
+
+        Parameters
+        ----------
+        audio : path-like, or np.ndarray [shape=(n,) or (channels, n)]
+            A file of any format, or samples as librosa has them. Floats are taken as they
+            are, int16, int32 and uint8 are scaled from their full range.
+        sr : float, optional
+            Sampling rate of the samples in Hz; needed with samples only.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be read, or there is too little sound; the classes in
+            :mod:`genrescope.errors` say which.
+        DataError
+            If the samples have a shape or type that cannot be sound, or `sr` is missing.
+        """
+        from genrescope.audio import frames
+
+        if isinstance(audio, np.ndarray):
+            samples = _mono(audio, sr)
+            described = frames.describe_samples(samples, sr=sr, n_windows=self.n_windows)
+            return self._decide(described, Tags(), path=None)
+        if not isinstance(audio, str | os.PathLike):
+            raise DataError(
+                f"audio is a {type(audio).__name__}, expected a path or a NumPy array of samples"
+            )
+        if sr is not None:
+            raise DataError(f"sr is {sr}, but a file knows its own rate: leave sr out")
+        path = Path(audio)
+        described, tags = _describe(path, n_windows=self.n_windows)
+        return self._decide(described, tags, path=path)
+
+    def predict_many(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        workers: int | None = None,
+        ordered: bool = True,
+    ) -> Iterator[Prediction | FailedPrediction]:
+        """Recognise many files, several at a time.
+
+        Parameters
+        ----------
+        paths : iterable of path-like
+            Files; taken as they are needed, so a generator that never ends is fine.
+        workers : int, optional
+            Processes that decode: 0 does everything here, without protection from decoders
+            that crash. Default: as given to :meth:`load`, else one a core.
+        ordered : bool
+            True gives the results in the order of `paths`, False as each is done.
+
+        Yields
+        ------
+        Prediction or FailedPrediction
+            One for each path. No file stops the others, whatever is in it.
+
+        Raises
+        ------
+        DataError
+            If `paths` is one path rather than several.
+        """
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise DataError(f"paths is one path, {paths!r}: give a list, or call predict")
+        count = self.workers if workers is None else workers
+        return self._predict_many(paths, workers=count, ordered=ordered)
+
+    def _predict_many(
+        self, paths: Iterable[str | os.PathLike[str]], *, workers: int | None, ordered: bool
+    ) -> Iterator[Prediction | FailedPrediction]:
+        from genrescope.audio.workers import map_isolated
+
+        results = map_isolated(
+            partial(_describe, n_windows=self.n_windows),
+            (Path(path) for path in paths),
+            workers=workers,
+            ordered=ordered,
+        )
+        # Closed at once when the caller stops early, so that no decoder goes on behind.
+        with closing(results):
+            for path, result in results:
+                if isinstance(result, GenrescopeError):
+                    yield FailedPrediction(path, type(result).__name__, str(result))
+                else:
+                    described, tags = result
+                    yield self._decide(described, tags, path=path)
+
+    def _decide(self, described: Any, tags: Tags, *, path: Path | None) -> Prediction:
+        pooled, windows = self.bundle.run(described.features[np.newaxis])
+        timeline = tuple(
+            Moment(
+                float(start),
+                min(float(start) + described.window, described.duration),
+                ranked(self.genres, row),
+            )
+            for start, row in zip(described.offsets, windows[0], strict=True)
+        )
+        return Prediction.from_probabilities(
+            dict(zip(self.genres, pooled[0].tolist(), strict=True)),
+            threshold=self._threshold,
+            quantile=self._quantile,
+            path=path,
+            duration=float(described.duration),
+            title=tags.title,
+            artist=tags.artist,
+            tagged_genres=tags.genres,
+            timeline=timeline,
+        )
+
+    def __repr__(self) -> str:
+        return f"Recogniser({self.bundle.name!r}, {len(self.genres)} genres)"
+
+
+def _describe(path: Path, *, n_windows: int) -> tuple[Any, Tags]:
+    """Everything that is done with one file, apart from the graph; runs in a worker."""
+    from genrescope.audio import frames
+
+    return frames.describe_file(path, n_windows=n_windows), read_tags(path)
+
+
+def _mono(samples: npt.NDArray[Any], sr: float | None) -> npt.NDArray[np.float32]:
+    """Samples of any usual type and shape as mono float32, or an error that says why not."""
+    if sr is None or not np.isfinite(sr) or sr <= 0:
+        raise DataError(f"sr is {sr}; samples need their sampling rate, such as sr=44100")
+    if samples.ndim not in (1, 2):
+        raise DataError(f"samples have the shape {samples.shape}, expected (n,) or (channels, n)")
+    if samples.ndim == 2 and samples.shape[0] > _MAX_CHANNELS:
+        raise DataError(
+            f"samples have the shape {samples.shape}, expected (channels, n); "
+            "samples as soundfile reads them need a transpose: samples.T"
+        )
+    if samples.size == 0:
+        raise AudioEmptyError("there are no samples; give a second or more of sound")
+    y: npt.NDArray[Any]
+    if samples.dtype == np.uint8:
+        y = (samples.astype(np.float32) - 128) / 128
+    elif samples.dtype in (np.int16, np.int32):
+        y = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    elif samples.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            y = samples.astype(np.float32)
+    else:
+        raise DataError(
+            f"samples have the type {samples.dtype}, expected floats, int16, int32 or uint8"
+        )
+    if y.ndim == 2:
+        y = y.mean(axis=0)
+    if not np.isfinite(y).all():
+        raise AudioNotFiniteError("samples hold NaN or infinity; replace them first")
+    return np.ascontiguousarray(y, dtype=np.float32)
