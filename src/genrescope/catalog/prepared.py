@@ -8,9 +8,7 @@ their position.
 
 from __future__ import annotations
 
-import csv
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.errors import DataError
+from genrescope.catalog.table import TrackTable
+from genrescope.errors import DataError, TableError
 
 __all__ = ["PreparedData", "load_prepared"]
 
@@ -46,7 +45,7 @@ class PreparedData:
     vggish : np.ndarray [shape=(n, 128), float32] or None
         Mean VGGish embedding, a teacher in training; None where the folder has none.
     genre_top, artist_id, title : np.ndarray [shape=(n,), str]
-        ``artist_id`` and ``title`` are empty where the table does not say.
+        As the table has them; empty where it does not say.
     """
 
     track_id: NDArray[np.int64]
@@ -59,6 +58,20 @@ class PreparedData:
 
     def __len__(self) -> int:
         return len(self.track_id)
+
+    def where(self, mask: NDArray[np.bool_]) -> PreparedData:
+        """The tracks for which `mask` [shape=(n,), bool] is true, in the same order."""
+        if mask.dtype != np.bool_ or mask.shape != (len(self),):
+            raise DataError(f"the mask is {mask.dtype} {mask.shape}; expected bool ({len(self)},)")
+        return PreparedData(
+            track_id=self.track_id[mask],
+            mel=self.mel[mask],
+            mfcc_3s=self.mfcc_3s[mask],
+            vggish=None if self.vggish is None else self.vggish[mask],
+            genre_top=self.genre_top[mask],
+            artist_id=self.artist_id[mask],
+            title=self.title[mask],
+        )
 
 
 def load_prepared(directory: str | PathLike[str]) -> PreparedData:
@@ -88,8 +101,8 @@ def load_prepared(directory: str | PathLike[str]) -> PreparedData:
         raise DataError(
             f"{folder}: {', '.join(missing)} not found; a prepared folder holds {_layout()}"
         )
-    rows = _read_tracks(folder / TRACKS)
-    track_id = np.array([int(r["track_id"]) for r in rows], dtype=np.int64)
+    tracks = _read_tracks(folder / TRACKS)
+    track_id: NDArray[np.int64] = tracks["track_id"]
 
     loaded: dict[str, NDArray[np.generic] | None] = {}
     for file, name, shape, dtype, needed in _ARRAYS:
@@ -100,9 +113,9 @@ def load_prepared(directory: str | PathLike[str]) -> PreparedData:
         loaded[name] = _joined(path, name, shape=shape, dtype=dtype, wanted=track_id)
     return PreparedData(
         track_id=track_id,
-        genre_top=_strings(rows, "genre_top"),
-        artist_id=_strings(rows, "artist_id"),
-        title=_strings(rows, "title"),
+        genre_top=_strings(tracks, "genre_top"),
+        artist_id=_strings(tracks, "artist_id"),
+        title=_strings(tracks, "title"),
         **loaded,  # type: ignore[arg-type]  # shapes and types were checked by _joined
     )
 
@@ -111,13 +124,20 @@ def _layout() -> str:
     return ", ".join([TRACKS, *(a[0] + ("" if a[4] else " (optional)") for a in _ARRAYS)])
 
 
-def _read_tracks(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        return list(csv.DictReader(handle))
+def _read_tracks(path: Path) -> TrackTable:
+    try:
+        tracks = TrackTable.from_csv(path, required=("track_id", "genre_top"), keep_unknown=True)
+    except TableError as error:
+        raise DataError(str(error)) from error
+    if len(tracks) == 0:
+        raise DataError(f"{path}: has a header and no tracks")
+    return tracks
 
 
-def _strings(rows: Sequence[dict[str, str]], column: str) -> NDArray[np.str_]:
-    return np.array([(r.get(column) or "").strip() for r in rows], dtype=np.str_)
+def _strings(tracks: TrackTable, column: str) -> NDArray[np.str_]:
+    if column not in tracks:
+        return np.zeros(len(tracks), dtype="U1")
+    return tracks[column].astype(np.str_)
 
 
 def _joined(
