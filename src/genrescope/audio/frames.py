@@ -307,13 +307,14 @@ def _describe_window(y: FloatArray, sr: int) -> FloatArray:
     top = float(db.max())
     frames = _quantise(db, top=top, low=top - RANGE_DB)
     # The dense part's floor follows the loudest of the window: the sampled frames, on its scale.
-    scale = (DENSE_HZ / sr) ** 2 * 4.0
+    scale = (REFERENCE_HZ / sr) ** 2
     limit = int(DENSE_HZ / 2 / (sr / _n_fft(sr))) + 1
     part = power[:, :limit]
     bank = mel_filterbank(sr, n_fft=_n_fft(sr), n_mels=N_BANDS, fmax=DENSE_HZ / 2)[:, :limit]
     peak = float(power_to_db((bank @ part.T).max(keepdims=True) * np.float32(scale))[0, 0])
     dense = dense_mfcc(y, sr=sr, peak_db=peak)
-    return _rows(_decibels(frames[None]), dense[None])[0]
+    row: FloatArray = _rows(_decibels(frames[None]), dense[None])[0]
+    return row
 
 
 def _offsets(duration: float, n_windows: int) -> npt.NDArray[np.float64]:

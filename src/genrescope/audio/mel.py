@@ -134,7 +134,8 @@ def mfcc_matrix(n_mfcc: int, n_mels: int) -> FloatArray:
     m = np.arange(n_mels)[None, :]
     basis = np.sqrt(2.0 / n_mels) * np.cos(np.pi * k * (2 * m + 1) / (2 * n_mels))
     basis[0] /= np.sqrt(2.0)
-    return basis.astype(np.float32)
+    matrix: FloatArray = basis.astype(np.float32)
+    return matrix
 
 
 def power_frames(y: FloatArray, centres: npt.NDArray[np.int64], *, n_fft: int) -> FloatArray:

@@ -76,7 +76,10 @@ def _autocorrelations(z: FloatArray, lags: tuple[int, ...]) -> FloatArray:
 
 def _standardise(x: FloatArray) -> FloatArray:
     centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt(np.maximum((centred * centred).mean(-1, keepdims=True), _TINY))
+    scaled: FloatArray = centred / np.sqrt(
+        np.maximum((centred * centred).mean(-1, keepdims=True), _TINY)
+    )
+    return scaled
 
 
 @lru_cache(maxsize=4)
