@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from genrescope.catalog.leaks import AuditReport, audit
 from genrescope.errors import SplitError
 
-__all__ = ["group_folds", "holdout"]
+__all__ = ["AuditReport", "audit", "group_folds", "holdout"]
 
 
 def group_folds(
