@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Tags", "read_tags", "split_genres"]
+from genrescope.catalog.genres import split_genres
+
+__all__ = ["Tags", "read_tags"]
 
 # One name, many spellings: ID3 (mp3, wav, aiff), Vorbis comments and APEv2 (flac, ogg,
 # opus, wv), MP4 (m4a), ASF (wma). Vorbis and APEv2 look keys up without case.
@@ -60,28 +61,10 @@ def read_tags(path: str | os.PathLike[str]) -> Tags:
         return Tags(
             title=_joined(_values(tags, _TITLE)),
             artist=_joined(_values(tags, _ARTIST)),
-            genres=split_genres(_values(tags, _GENRE)),
+            genres=_genres(_values(tags, _GENRE)),
         )
     except Exception:  # noqa: BLE001 - a parser fed with broken bytes may raise anything
         return Tags()
-
-
-def split_genres(values: Iterable[str]) -> tuple[str, ...]:
-    """Every genre in tag values, however they are joined.
-
-    Players write several genres as several values, or as one value with semicolons,
-    slashes, commas or NUL between them.
-
-    >>> split_genres(["Hip-Hop/Rap; Soul", "Jazz", "soul"])
-    ('Hip-Hop', 'Rap', 'Soul', 'Jazz')
-    """
-    found: dict[str, str] = {}
-    for value in values:
-        for part in re.split(r"[;/,\0]", value):
-            name = " ".join(part.split())[:_MAX_LENGTH]
-            if name:
-                found.setdefault(name.casefold(), name)
-    return tuple(found.values())
 
 
 def _values(tags: Any, keys: Iterable[str]) -> list[str]:
@@ -99,6 +82,14 @@ def _values(tags: Any, keys: Iterable[str]) -> list[str]:
         if any(text.strip(" \0") for text in texts):
             return texts
     return []
+
+
+def _genres(values: Iterable[str]) -> tuple[str, ...]:
+    """Every genre once; players write several values, or one with marks between."""
+    found: dict[str, str] = {}
+    for name in (name for value in values for name in split_genres(value)):
+        found.setdefault(name.casefold(), name[:_MAX_LENGTH])
+    return tuple(found.values())
 
 
 def _joined(values: Iterable[str]) -> str | None:

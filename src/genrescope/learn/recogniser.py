@@ -13,7 +13,7 @@ with them; the graph, which is small, runs in the calling process.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -154,8 +154,8 @@ class Recogniser:
         from genrescope.audio import frames
 
         if isinstance(audio, np.ndarray):
-            samples = _mono(audio, sr)
-            described = frames.describe_samples(samples, sr=sr, n_windows=self.n_windows)
+            samples, rate = _mono(audio, sr)
+            described = frames.describe_samples(samples, sr=rate, n_windows=self.n_windows)
             return self._decide(described, Tags(), path=None)
         if not isinstance(audio, str | os.PathLike):
             raise DataError(
@@ -173,7 +173,7 @@ class Recogniser:
         *,
         workers: int | None = None,
         ordered: bool = True,
-    ) -> Iterator[Prediction | FailedPrediction]:
+    ) -> Generator[Prediction | FailedPrediction, None, None]:
         """Recognise many files, several at a time.
 
         Parameters
@@ -203,7 +203,7 @@ class Recogniser:
 
     def _predict_many(
         self, paths: Iterable[str | os.PathLike[str]], *, workers: int | None, ordered: bool
-    ) -> Iterator[Prediction | FailedPrediction]:
+    ) -> Generator[Prediction | FailedPrediction, None, None]:
         from genrescope.audio.workers import map_isolated
 
         results = map_isolated(
@@ -254,9 +254,9 @@ def _describe(path: Path, *, n_windows: int) -> tuple[Any, Tags]:
     return frames.describe_file(path, n_windows=n_windows), read_tags(path)
 
 
-def _mono(samples: npt.NDArray[Any], sr: float | None) -> npt.NDArray[np.float32]:
+def _mono(samples: npt.NDArray[Any], sr: float | None) -> tuple[npt.NDArray[np.float32], int]:
     """Samples of any usual type and shape as mono float32, or an error that says why not."""
-    if sr is None or not np.isfinite(sr) or sr <= 0:
+    if sr is None or not np.isfinite(sr) or round(sr) < 1:
         raise DataError(f"sr is {sr}; samples need their sampling rate, such as sr=44100")
     if samples.ndim not in (1, 2):
         raise DataError(f"samples have the shape {samples.shape}, expected (n,) or (channels, n)")
@@ -283,4 +283,4 @@ def _mono(samples: npt.NDArray[Any], sr: float | None) -> npt.NDArray[np.float32
         y = y.mean(axis=0)
     if not np.isfinite(y).all():
         raise AudioNotFiniteError("samples hold NaN or infinity; replace them first")
-    return np.ascontiguousarray(y, dtype=np.float32)
+    return np.ascontiguousarray(y, dtype=np.float32), round(sr)

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from genrescope import __version__
+from genrescope.apps.cli.predict import predict
 from genrescope.errors import GenrescopeError
 
 app = typer.Typer(
@@ -32,6 +33,9 @@ def _root(
     ),
 ) -> None:
     pass
+
+
+app.command()(predict)
 
 
 def main() -> None:

@@ -1,0 +1,76 @@
+"""Ctrl-C that ends a command soon, in order, and with the exit code that shells expect."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Interrupts", "silence_stdout"]
+
+
+class Interrupts:
+    """Within the block, the first SIGINT or SIGTERM raises KeyboardInterrupt in the main thread.
+
+    A second one does what it does by default: it ends the program at once.
+    """
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+        self._holding = False
+        self._before: dict[int, Any] = {}
+
+    @property
+    def happened(self) -> bool:
+        """Whether there was one."""
+        return self._signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the number of the signal: 130 after Ctrl-C."""
+        return 128 + int(self._signal or signal.SIGINT)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Put off an interrupt until the end of the block."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._signal is not None:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            with suppress(ValueError, TypeError):  # a handler that was not set from Python
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        for again in self._before:
+            signal.signal(again, signal.SIG_DFL)
+        if not self._holding:
+            raise KeyboardInterrupt
+
+
+def silence_stdout() -> None:
+    """After a broken pipe: what is still in the buffer must not fail again at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

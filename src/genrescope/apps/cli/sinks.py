@@ -1,0 +1,329 @@
+"""Where predictions go: a table, one JSON object, JSON lines, or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from genrescope.apps.cli.render import Table, console, printable, timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from genrescope.learn.prediction import FailedPrediction, Prediction
+
+__all__ = [
+    "CsvSink",
+    "JsonLinesSink",
+    "JsonSink",
+    "Sink",
+    "TableSink",
+    "dump",
+    "list_failures",
+    "make_sink",
+    "stdout",
+]
+
+_HELD = 24  # rows that are waited for before the widths of the columns are decided
+_PATIENCE = 1.5  # s; then the widths are decided with what there is
+
+
+class Sink(Protocol):
+    """Takes results one by one, and is closed at the end, however that comes."""
+
+    def prediction(self, result: Prediction) -> None:
+        """Take one track that was recognised."""
+
+    def failure(self, result: FailedPrediction) -> None:
+        """Take one file that was not."""
+
+    def close(self) -> None:
+        """Write what has been held back."""
+
+
+# --- JSON ------------------------------------------------------------------
+
+# Valid in JSON as they are, but not on a terminal, in UTF-8, or in JavaScript.
+_ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def dump(value: Any, *, encoding: str | None = "utf-8") -> str:
+    r"""JSON on one line: readable where that is safe, escaped where it is not.
+
+    The bytes of file names that are no UTF-8 come out as lone surrogates, ``\udcXX``, which
+    ``json.loads`` and ``os.fsencode`` turn back into the same bytes.
+
+    >>> dump({"path": "Dvořák/caf\udce9.mp3"})
+    '{"path": "Dvořák/caf\\udce9.mp3"}'
+    """
+    ascii_only = not (encoding or "").lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _object(result: Prediction, *, top: int, with_timeline: bool) -> dict[str, Any]:
+    whole = result.to_dict()
+    moments = whole.pop("timeline")
+    whole["top"] = [{"genre": g, "probability": round(p, 8)} for g, p in result.top(top)]
+    if with_timeline:
+        whole["timeline"] = moments
+    return whole
+
+
+class JsonSink:
+    """One JSON object with everything, one line for each file, written at the end."""
+
+    def __init__(self, out: TextIO, *, top: int, with_timeline: bool) -> None:
+        self._out, self._top, self._with_timeline = out, top, with_timeline
+        self._predictions: list[str] = []
+        self._errors: list[str] = []
+
+    def prediction(self, result: Prediction) -> None:
+        """Keep one prediction, as text."""
+        entry = _object(result, top=self._top, with_timeline=self._with_timeline)
+        self._predictions.append(dump(entry, encoding=self._out.encoding))
+
+    def failure(self, result: FailedPrediction) -> None:
+        """Keep one error, as text."""
+        self._errors.append(dump(result.to_dict(), encoding=self._out.encoding))
+
+    def close(self) -> None:
+        """Write the object."""
+
+        def block(entries: Sequence[str]) -> str:
+            return "[\n  " + ",\n  ".join(entries) + "\n]" if entries else "[]"
+
+        self._out.write(
+            f'{{"predictions": {block(self._predictions)}, "errors": {block(self._errors)}}}\n'
+        )
+        self._out.flush()
+
+
+class JsonLinesSink:
+    """The same objects, each on a line of its own, written as they come."""
+
+    def __init__(self, out: TextIO, *, top: int, with_timeline: bool) -> None:
+        self._out, self._top, self._with_timeline = out, top, with_timeline
+
+    def prediction(self, result: Prediction) -> None:
+        """Write one prediction."""
+        self._write(_object(result, top=self._top, with_timeline=self._with_timeline))
+
+    def failure(self, result: FailedPrediction) -> None:
+        """Write one error."""
+        self._write(result.to_dict())
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._out.write(dump(entry, encoding=self._out.encoding) + "\n")
+        self._out.flush()
+
+
+# --- CSV -------------------------------------------------------------------
+
+
+class CsvSink:
+    """One row a file, with a column for each genre; files that failed have their reason."""
+
+    def __init__(self, out: TextIO, *, genres: Sequence[str]) -> None:
+        self._out, self._genres = out, genres
+        self._writer = csv.writer(out, lineterminator="\n")
+        self._writer.writerow(
+            [
+                *("path", "genre", "best", "confidence", "plausible", "title", "artist"),
+                *("tagged_genres", "duration"),
+                *(_cell(genre) for genre in genres),
+                *("error", "message"),
+            ]
+        )
+        out.flush()
+
+    def prediction(self, result: Prediction) -> None:
+        """Write one prediction."""
+        self._write(
+            [
+                _path_cell(str(result.path)),
+                *map(_cell, (result.genre or "", result.best)),
+                f"{result.confidence:.6f}",
+                _cell("; ".join(result.plausible)),
+                *map(_cell, (result.title or "", result.artist or "")),
+                _cell("; ".join(result.tagged_genres)),
+                f"{result.duration:.3f}",
+                *(f"{result.probabilities[genre]:.8f}" for genre in self._genres),
+                *("", ""),
+            ]
+        )
+
+    def failure(self, result: FailedPrediction) -> None:
+        """Write one error."""
+        empty = [""] * (8 + len(self._genres))
+        self._write([_path_cell(str(result.path)), *empty, result.error, _cell(result.message)])
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def _write(self, row: list[str]) -> None:
+        self._writer.writerow(row)
+        self._out.flush()
+
+
+def _cell(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    text = printable(text)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
+def _path_cell(path: str) -> str:
+    """The same for a path, which stays one that can be opened."""
+    path = printable(path)
+    return f".{os.sep}{path}" if path.lstrip().startswith(("=", "+", "-", "@")) else path
+
+
+# --- the table -------------------------------------------------------------
+
+
+class TableSink:
+    """A table for people; on a terminal, rows appear as they are done.
+
+    Parameters
+    ----------
+    genres : sequence of str
+        All that may occur.
+    top : int
+        Genres a track.
+    with_timeline : bool
+        Draw genre over time below the table.
+    live : Console, optional
+        The console of a progress bar on the same terminal, which has to be told of every
+        line so that it can move out of the way.
+    """
+
+    def __init__(
+        self,
+        *,
+        genres: Sequence[str],
+        top: int,
+        with_timeline: bool,
+        live: Console | None = None,
+    ) -> None:
+        self._out = console() if live is None else live
+        self._top = top
+        self._table = Table(self._out, genres=genres, top=top)
+        self._timelines: list[Prediction] | None = [] if with_timeline else None
+        self._held: list[Prediction] | None = []
+        self._started = time.monotonic()
+
+    def prediction(self, result: Prediction) -> None:
+        """Print one row, or hold it until the widths are known."""
+        if self._timelines is not None:
+            self._timelines.append(result)
+        if self._held is None:
+            self._table.print([result])
+            return
+        self._held.append(result)
+        late = time.monotonic() - self._started > _PATIENCE and len(self._held) > 1
+        if self._out.is_terminal and (len(self._held) >= _HELD or late):
+            self._release()
+
+    def failure(self, result: FailedPrediction) -> None:
+        """Failures are listed after the table, see :func:`list_failures`."""
+
+    def close(self) -> None:
+        """Print rows that were held, and the timelines."""
+        self._release()
+        plain = not (self._out.encoding or "").lower().startswith("utf")
+        width = self._out.width if self._out.is_terminal else 100
+        for result in self._timelines or []:
+            self._out.print()
+            shown = max(self._top, 2)
+            for line in timeline(result, width=width, top=shown, plain=plain):
+                self._out.print(line)
+
+    def _release(self) -> None:
+        if self._held:
+            self._table.print(self._held)
+        self._held = None
+
+
+def make_sink(
+    form: str,
+    out: TextIO,
+    *,
+    genres: Sequence[str],
+    top: int,
+    with_timeline: bool,
+    live: Console | None = None,
+) -> Sink:
+    """The sink for one form of output: ``table``, ``json``, ``jsonl`` or ``csv``."""
+    if form == "json":
+        return JsonSink(out, top=top, with_timeline=with_timeline)
+    if form == "jsonl":
+        return JsonLinesSink(out, top=top, with_timeline=with_timeline)
+    if form == "csv":
+        return CsvSink(out, genres=genres)
+    return TableSink(genres=genres, top=top, with_timeline=with_timeline, live=live)
+
+
+# --- what failed -----------------------------------------------------------
+
+_ALL = 20  # failures that are listed one by one; beyond, a few of each kind
+_OF_EACH = 3
+
+
+def list_failures(
+    failures: Sequence[FailedPrediction], *, total: int, write: Callable[[str], object]
+) -> None:
+    """List the files that were not recognised, a reason each; many are grouped by kind.
+
+    Parameters
+    ----------
+    failures : sequence of FailedPrediction
+        What failed, in order.
+    total : int
+        Files in all.
+    write : callable (str)
+        Takes one line.
+    """
+    if not failures:
+        return
+    write(f"{len(failures)} of {total} {_plural(total)} could not be recognised:")
+    if len(failures) <= _ALL:
+        for failure in failures:
+            write(f"  {_reason(failure)}")
+        return
+    for error, count in Counter(failure.error for failure in failures).most_common():
+        write(f"  {error}: {count} {_plural(count)}")
+        of_kind = [failure for failure in failures if failure.error == error]
+        for failure in of_kind[:_OF_EACH]:
+            write(f"    {_reason(failure)}")
+        if count > _OF_EACH:
+            write(f"    and {count - _OF_EACH} more")
+    write("  --json, --jsonl and --csv give every file with its reason")
+
+
+def _reason(failure: FailedPrediction) -> str:
+    path, message = printable(failure.path), printable(failure.message)
+    return message if path in message else f"{path}: {message}"
+
+
+def _plural(count: int) -> str:
+    return "file" if count == 1 else "files"
+
+
+def stdout() -> TextIO:
+    """Standard output, made unable to fail on a character that its encoding lacks."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    return sys.stdout
