@@ -7,6 +7,9 @@ import sys
 import typer
 
 from genrescope import __version__
+from genrescope.apps.cli.audit import audit
+from genrescope.apps.cli.demo import demo
+from genrescope.apps.cli.info import info
 from genrescope.apps.cli.predict import predict
 from genrescope.errors import GenrescopeError
 
@@ -35,7 +38,8 @@ def _root(
     pass
 
 
-app.command()(predict)
+for command in (predict, info, demo, audit):
+    app.command()(command)
 
 
 def main() -> None:

@@ -1,0 +1,151 @@
+"""``genrescope info``: what a recogniser was made from, and how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genrescope.apps.cli.render import console, percent, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["info"]
+
+_LABEL = 12  # cells
+
+
+def info(
+    bundle: Annotated[
+        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to describe.")
+    ] = "default",
+    json: Annotated[bool, typer.Option("--json", help="Print the whole card as JSON.")] = False,
+) -> None:
+    """Describe a recogniser: its genres, training data, licence and scores."""
+    from genrescope.apps.cli.sinks import stdout
+    from genrescope.learn.bundle import Bundle
+
+    loaded = Bundle.load(bundle)
+    if json:
+        from json import dumps
+
+        out = stdout()
+        out.write(dumps(loaded.card, indent=2, allow_nan=False) + "\n")
+        return
+    stdout()
+    screen = console()
+    _describe(screen, loaded.card, where=str(loaded.folder))
+    _scores(screen, loaded.card)
+
+
+def _describe(screen: Console, card: Mapping[str, Any], *, where: str) -> None:
+    from rich.text import Text
+
+    graph, front_end, training = card["graph"], card["front_end"], card["training"]
+    heading = Text(f" {printable(card['name'])} {printable(card['version'])}", style="bold")
+    screen.print(heading)
+    _paragraph(screen, "", card["description"])
+    screen.print()
+    _paragraph(screen, "Genres", ", ".join(card["genres"]))
+    _paragraph(
+        screen,
+        "Trained on",
+        f"{training['data']}: {training['tracks']:,} tracks by {training['artists']:,} artists "
+        f"({training['licence']})",
+    )
+    _paragraph(screen, "Made by", f"{training['command']}   ({card['created']})")
+    _paragraph(
+        screen,
+        "Hears",
+        f"front end {front_end['name']} {front_end['version']}, "
+        f"{front_end['n_features']:,} numbers a window",
+    )
+    _paragraph(screen, "Licence", card["licence"])
+    _paragraph(
+        screen,
+        "Graph",
+        f"{graph['file']}, {graph['bytes'] / 1e6:.1f} MB, ONNX opset {graph['opset']}, "
+        f"SHA-256 {graph['sha256'][:16]}...",
+    )
+    _paragraph(screen, "Folder", where)
+
+
+def _scores(screen: Console, card: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    metrics, abstention, conformal = card["metrics"], card["abstention"], card["conformal"]
+    screen.print()
+    screen.print(Text(" How well it does", style="bold"))
+    _paragraph(screen, "", metrics["protocol"])
+    screen.print()
+    _recipes(screen, metrics["table"])
+    if abstention["threshold"] is None:
+        sure = "never: no threshold reached the accuracy that was asked for"
+    else:
+        sure = f"where the best genre has {percent(abstention['threshold'])} or more"
+        if abstention["coverage"] is not None and abstention["accuracy_when_sure"] is not None:
+            sure += (
+                f": {percent(abstention['coverage'])} of tracks, of which "
+                f"{percent(abstention['accuracy_when_sure'])} are right"
+            )
+    screen.print()
+    _paragraph(screen, "Sure", sure)
+    _paragraph(
+        screen,
+        "Plausible",
+        f"{conformal['mean_set_size']:.1f} genres on average, which hold the right one for "
+        f"{percent(conformal['level'])} of tracks",
+    )
+    scores = metrics["scores"]
+    if scores:
+        from genrescope.apps.cli.scores import format_scores
+
+        screen.print()
+        width = screen.width if screen.is_terminal else 120
+        screen.print(format_scores(scores, width=width), soft_wrap=False, width=width)
+
+
+def _recipes(screen: Console, table: list[dict[str, Any]]) -> None:
+    """The recipes that were compared, one a line, a column for every number they have."""
+    from rich.text import Text
+
+    if not table:
+        return
+    columns = [
+        key
+        for key in dict.fromkeys(key for row in table for key in row)
+        if key != "name" and all(isinstance(row.get(key), int | float | None) for row in table)
+    ]
+    names = max(len(printable(row["name"])) for row in table)
+    widths = [max(len(column), 6) for column in columns]
+    heading = "  ".join(f"{c.replace('_', ' '):>{w}}" for c, w in zip(columns, widths, strict=True))
+    screen.print(Text(" " + " " * names + "  " + heading, style="dim"))
+    for row in table:
+        cells = []
+        for column, width in zip(columns, widths, strict=True):
+            value = row.get(column)
+            text = (
+                ""
+                if value is None
+                else f"{value:.3f}"
+                if isinstance(value, float)
+                else f"{value:,}"
+            )
+            cells.append(f"{text:>{width}}")
+        screen.print(Text(f" {printable(row['name']):<{names}}  " + "  ".join(cells)))
+
+
+def _paragraph(screen: Console, label: str, text: str) -> None:
+    """A label and a text that is wrapped beside it."""
+    import textwrap
+
+    from rich.text import Text
+
+    left = f" {label:<{_LABEL}}" if label else " "
+    width = (min(screen.width, 100) if screen.is_terminal else 100) - len(left)
+    lines = textwrap.wrap(printable(text), max(width, 20), break_on_hyphens=False) or [""]
+    for place, line in enumerate(lines):
+        shown = Text(left if place == 0 else " " * len(left), style="dim")
+        screen.print(shown.append(line, style="not dim"))
