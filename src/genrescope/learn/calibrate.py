@@ -25,14 +25,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from genrescope.errors import DataError
-from genrescope.learn.resampling import Floats, artist_units, check_predictions, sum_by_unit
+from genrescope.learn.resampling import Floats, artist_units, check_predictions
 
 __all__ = [
     "Abstention",
@@ -309,59 +310,58 @@ def abstention_threshold(
     n_units = int(units.max()) + 1
     enough = max(MIN_UNITS, math.ceil(MIN_SHARE * n_units))
 
-    best: tuple[float, float, float, int] | None = None
-    ended: tuple[float, float, int] | None = None
+    best: tuple[float, Floats] | None = None
     for threshold in GRID.tolist():
         sure = confidence >= threshold
-        counts = sum_by_unit(np.column_stack([sure & right, sure]).astype(float), units)
-        counts = counts[counts[:, 1] > 0]
-        if len(counts) < min(enough, n_units):
+        total = np.bincount(units[sure], minlength=n_units)
+        hits = np.bincount(units[sure & right], minlength=n_units)
+        counts = np.stack([hits, total])[:, total > 0].astype(np.float64)
+        if counts.shape[1] < min(enough, n_units):
             continue
-        bound = lower_bound(counts[:, 0], counts[:, 1], delta=delta)
-        n_sure = int(counts[:, 1].sum())
-        if bound < target_accuracy:
-            ended = (threshold, bound, n_sure)
+        # The bound reaches the target where the target's own tail is at most delta.
+        a, b = _beta_shape(counts[0], counts[1], delta=delta)
+        if _beta_cdf(target_accuracy, a, b) > delta:
             break
-        best = (threshold, float(counts[:, 0].sum() / n_sure), bound, n_sure)
+        best = (threshold, counts)
 
     unit = "artist" if n_artists else "track"
     method = (
         f"fixed-sequence test from high to low (Learn then Test), {unit}-clustered exact lower "
         "bound (Korn and Graubard)"
     )
-    if best is None:
-        at, bound, n_sure = ended or (0.0, 0.0, 0)
-        return Abstention(
-            threshold=None,
-            coverage=None,
-            accuracy_when_sure=None,
-            lower_bound=bound,
-            target_accuracy=target_accuracy,
-            delta=delta,
-            n=len(truth),
-            n_sure=0,
-            n_units=n_units,
-            unit=unit,
-            method=method,
-            message=(
-                f"no threshold reaches accuracy {target_accuracy:g}: the {n_sure} surest tracks "
-                f"(highest probability at least {at:g}) are only proven to reach {bound:.3f}; "
-                f"ask for less, or calibrate on more {unit}s"
-            ),
-        )
-    threshold, accuracy, bound, n_sure = best
-    return Abstention(
-        threshold=threshold,
-        coverage=n_sure / len(truth),
-        accuracy_when_sure=accuracy,
-        lower_bound=bound,
+    common = Abstention(
+        threshold=None,
+        coverage=None,
+        accuracy_when_sure=None,
+        lower_bound=None,
         target_accuracy=target_accuracy,
         delta=delta,
         n=len(truth),
-        n_sure=n_sure,
+        n_sure=0,
         n_units=n_units,
         unit=unit,
         method=method,
+    )
+    if best is not None:
+        threshold, (hits, total) = best
+        return replace(
+            common,
+            threshold=threshold,
+            coverage=float(total.sum()) / len(truth),
+            accuracy_when_sure=float(hits.sum() / total.sum()),
+            lower_bound=lower_bound(hits, total, delta=delta),
+            n_sure=int(total.sum()),
+        )
+    hits, total = counts  # where the walk ended; at 0 every track is sure, so some were tested
+    bound = lower_bound(hits, total, delta=delta)
+    return replace(
+        common,
+        lower_bound=bound,
+        message=(
+            f"no threshold reaches accuracy {target_accuracy:g}: the {int(total.sum())} surest "
+            f"tracks (highest probability at least {threshold:g}) are only proven to reach "
+            f"{bound:.3f}; ask for less, or calibrate on more {unit}s"
+        ),
     )
 
 
@@ -399,22 +399,8 @@ def lower_bound(right: ArrayLike, total: ArrayLike, *, delta: float) -> float:
     if (m < 1).any() or (x < 0).any() or (x > m).any():
         raise DataError("counts of right answers must be in 0 .. total, each total at least 1")
     _check_share("delta", delta)
-    n, g = float(m.sum()), len(m)
-    share = float(x.sum() / n)
-    if share in (0.0, 1.0) or g == 1:
-        effective = float(g)
-    else:
-        variance = g / (g - 1) * float(((x - share * m) ** 2).sum()) / n**2
-        effective = n if variance == 0 else share * (1 - share) / variance
-        if n > 1:
-            # A t quantile with few clusters is wider than one with many tracks.
-            effective *= (_t_quantile(delta, n - 1) / _t_quantile(delta, g - 1)) ** 2
-        effective = min(effective, n)
-    hits = share * effective
-    if hits <= 0:
-        return 0.0
-    misses = effective - hits + 1
-    return _root(lambda q: _beta_cdf(q, hits, misses) - delta, 0.0, 1.0)
+    hits, misses = _beta_shape(x, m, delta=delta)
+    return _root(lambda q: _beta_cdf(q, hits, misses) - delta, 0.0, 1.0) if hits > 0 else 0.0
 
 
 # --- arithmetic ------------------------------------------------------------
@@ -438,6 +424,21 @@ def _check_share(name: str, value: float) -> None:
         raise DataError(f"{name} is {value}; it is a share: give one between 0 and 1, such as 0.9")
 
 
+def _beta_shape(x: Floats, m: Floats, *, delta: float) -> tuple[float, float]:
+    """Parameters of the beta distribution whose delta quantile is the lower bound."""
+    n, g = float(m.sum()), len(m)
+    share = float(x.sum()) / n
+    if share in (0.0, 1.0) or g == 1:
+        effective = float(g)
+    else:
+        variance = g / (g - 1) * float(((x - share * m) ** 2).sum()) / n**2
+        effective = n if variance == 0 else share * (1 - share) / variance
+        if delta < 0.5:  # a t quantile with few clusters is wider than one with many tracks
+            effective *= (_t_quantile(delta, n - 1) / _t_quantile(delta, g - 1)) ** 2
+        effective = min(effective, n)
+    return share * effective, (1 - share) * effective + 1
+
+
 def _softmax(z: Floats) -> Floats:
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return np.asarray(e / e.sum(axis=1, keepdims=True), dtype=np.float64)
@@ -446,11 +447,9 @@ def _softmax(z: Floats) -> Floats:
 def _root(
     f: Callable[[float], float], low: float, high: float, *, geometric: bool = False
 ) -> float:
-    """Where a growing function crosses zero in (low, high), to machine precision."""
-    for _ in range(200):
+    """Where a growing function crosses zero in (low, high), to twelve digits."""
+    while high - low > 1e-12 * high:
         middle = math.sqrt(low * high) if geometric else (low + high) / 2
-        if middle <= low or middle >= high:
-            break
         if f(middle) < 0:
             low = middle
         else:
@@ -460,8 +459,8 @@ def _root(
 
 def _beta_cdf(x: float, a: float, b: float) -> float:
     """Regularised incomplete beta function, by the continued fraction of DLMF 8.17.22."""
-    if x <= 0 or x >= 1:
-        return 0.0 if x <= 0 else 1.0
+    if x <= 0 or x >= 1 or a <= 0:
+        return 0.0 if x <= 0 < a else 1.0
     if x > (a + 1) / (a + b + 2):  # where the fraction of the mirror image converges faster
         return 1 - _beta_cdf(1 - x, b, a)
     front = math.exp(
@@ -484,11 +483,13 @@ def _beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def _t_quantile(tail: float, df: float) -> float:
-    """The value that Student's t exceeds with probability ``tail`` (below 1/2 is above 0)."""
-    if tail == 0.5:
-        return 0.0
-    if tail > 0.5:
-        return -_t_quantile(1 - tail, df)
+    """The value that Student's t exceeds with probability ``tail``, which is below 1/2."""
+    if df > 60:  # Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5), good to 1e-7
+        u = NormalDist().inv_cdf(1 - tail)
+        first = (u**3 + u) / 4
+        second = (5 * u**5 + 16 * u**3 + 3 * u) / 96
+        third = (3 * u**7 + 19 * u**5 + 17 * u**3 - 15 * u) / 384
+        return u + first / df + second / df**2 + third / df**3
     # P(|t| > q) = I_x(df/2, 1/2) at x = df / (df + q^2).
     x = _root(lambda x: _beta_cdf(x, df / 2, 0.5) - 2 * tail, 0.0, 1.0)
     return math.sqrt(df * (1 - x) / x)

@@ -4,8 +4,6 @@ Tracks of one artist resemble each other, so the uncertainty of a score comes fr
 number of artists more than from the number of tracks. Every interval here resamples
 whole artists (the cluster bootstrap, Field & Welsh 2007); where there is no artist, it
 resamples tracks and says so.
-
-Only numpy is needed.
 """
 
 from __future__ import annotations
@@ -247,14 +245,12 @@ def score(
     units, n_artists, n_without = artist_units(groups, n=n)
     resampled = "artist" if n_artists else "track"
     n_units = int(units.max()) + 1
-
     table = _additive(truth, p, threshold=threshold)
     by_unit = sum_by_unit(table, units)
     point = _metrics(table.sum(axis=0, keepdims=True), k=k)
     unit_accuracy = by_unit[:, 2 * k : 3 * k].sum(axis=1) / by_unit[:, :k].sum(axis=1)
     if n_artists:
         point["artist_weighted_accuracy"] = unit_accuracy.mean(keepdims=True)
-
     draws: dict[str, list[Floats]] = {name: [] for name in METRICS}
     if n_units > 1:
         for weights in resamples(n_units, n_boot=n_boot, seed=seed):
@@ -264,7 +260,6 @@ def score(
             for name in METRICS:
                 draws[name].append(figures[name])
     intervals = {name: interval(draws[name], point=float(point[name][0])) for name in METRICS}
-
     support, predicted, hits = table[:, : 3 * k].sum(axis=0).reshape(3, k)
     confusion = np.bincount(truth * k + p.argmax(axis=1), minlength=k * k).reshape(k, k)
     return Scores(
@@ -315,7 +310,7 @@ def paired_difference(
     Raises
     ------
     DataError
-        As :func:`score`, and where the two have different shapes.
+        As :func:`score`.
     """
     k = np.shape(p_a)[1] if np.ndim(p_a) == 2 else 0
     truth, a = check_predictions(y, p_a, k=k)
@@ -462,15 +457,15 @@ def _per_genre(
     names: tuple[str, ...], support: Floats, predicted: Floats, hits: Floats
 ) -> dict[str, dict[str, float]]:
     nan = float("nan")
-    rows = {}
-    for name, s, q, h in zip(names, support, predicted, hits, strict=True):
-        rows[name] = {
+    return {
+        name: {
             "precision": float(h / q) if q else nan,
             "recall": float(h / s) if s else nan,
             "f1": float(2 * h / (s + q)) if s else nan,
             "support": int(s),
         }
-    return rows
+        for name, s, q, h in zip(names, support, predicted, hits, strict=True)
+    }
 
 
 def _notes(
