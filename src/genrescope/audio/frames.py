@@ -50,6 +50,7 @@ __all__ = [
     "WINDOW_SECONDS",
     "TrackFeatures",
     "dense_mfcc",
+    "describe_decibels",
     "describe_file",
     "describe_prepared",
     "describe_samples",
@@ -67,7 +68,7 @@ N_BANDS = 128
 N_FRAMES = 128
 RANGE_DB = 80.0  # of the stored frames, below their loudest value
 TOP_HZ = 15_000.0
-FLOOR_DB = 72.0  # what the recogniser sees below the loudest sampled value; see _decibels
+FLOOR_DB = 72.0  # what the recogniser sees below the loudest sampled value; see describe_decibels
 
 DENSE_HZ = 22_050
 DENSE_FRAMES = 130  # of hop 512 at DENSE_HZ: 3 s
@@ -244,16 +245,32 @@ def dense_mfcc(y: FloatArray, *, sr: int, peak_db: float = -np.inf) -> FloatArra
 
 
 def _decibels(frames: npt.NDArray[np.uint8]) -> FloatArray:
-    """Stored frames [n, 128, 128] to what the recogniser sees: dB below the loudest sampled value.
+    """Stored frames [n, 128, 128] in dB above their floor."""
+    return frames.astype(np.float32) * np.float32(RANGE_DB / 255.0)
+
+
+def describe_decibels(db: FloatArray, dense: FloatArray) -> FloatArray:
+    """Feature rows of frames that are in decibels.
 
     The floor of 72 dB is above the one of the prepared frames even where their loudest sampled
     value is 6 dB below the loudest of the whole clip (the most in 7,115 clips), so both variants
     of :func:`mel_frames` end at the same numbers.
+
+    Parameters
+    ----------
+    db : np.ndarray [shape=(n, 128, frames), float32]
+        Mel frames in dB, any reference level; bands above :data:`TOP_HZ` are not read.
+    dense : np.ndarray [shape=(n, 20, frames), float32]
+        Dense MFCC sequences.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, N_FEATURES), float32]
+        One row a window.
     """
-    db = frames[:, :READ_BANDS].astype(np.float32)
-    db *= np.float32(RANGE_DB / 255.0)
-    db -= db.max(axis=(1, 2), keepdims=True)
-    return np.maximum(db, np.float32(-FLOOR_DB))
+    read = db[:, :READ_BANDS] - db[:, :READ_BANDS].max(axis=(1, 2), keepdims=True)
+    read = np.maximum(read, np.float32(-FLOOR_DB))
+    return np.concatenate([frame_statistics(read), dense_statistics(dense)], axis=1)
 
 
 def describe_prepared(
@@ -292,12 +309,8 @@ def describe_prepared(
     for first in range(0, len(mel), _BATCH):
         part = slice(first, first + _BATCH)
         dense = np.ascontiguousarray(mfcc_3s[part].astype(np.float32).transpose(0, 2, 1))
-        out[part] = _rows(_decibels(mel[part]), dense)
+        out[part] = describe_decibels(_decibels(mel[part]), dense)
     return out
-
-
-def _rows(db: FloatArray, dense: FloatArray) -> FloatArray:
-    return np.concatenate([frame_statistics(db), dense_statistics(dense)], axis=1)
 
 
 def _describe_window(y: FloatArray, sr: int) -> FloatArray:
@@ -313,7 +326,7 @@ def _describe_window(y: FloatArray, sr: int) -> FloatArray:
     bank = mel_filterbank(sr, n_fft=_n_fft(sr), n_mels=N_BANDS, fmax=DENSE_HZ / 2)[:, :limit]
     peak = float(power_to_db((bank @ part.T).max(keepdims=True) * np.float32(scale))[0, 0])
     dense = dense_mfcc(y, sr=sr, peak_db=peak)
-    row: FloatArray = _rows(_decibels(frames[None]), dense[None])[0]
+    row: FloatArray = describe_decibels(_decibels(frames[None]), dense[None])[0]
     return row
 
 
