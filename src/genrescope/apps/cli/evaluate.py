@@ -337,6 +337,7 @@ def _judge(recogniser: Recogniser, heard: _Heard) -> tuple[dict[str, Any], Score
         "source": {"path": str(heard.source), "kind": heard.kind},
         "training_overlap": _overlap(card, heard),
         "left_out": {
+            "tracks": labels.without + labels.left_out.total(),
             "unknown_genres": dict(labels.left_out.most_common()),
             "without_genre": labels.without,
         },
@@ -390,12 +391,17 @@ def _print_warnings(out: Console, result: Mapping[str, Any]) -> None:
     if overlap["tracks"]:
         out.print(Text(f" WARNING: {overlap['note']}.", style="bold red"))
     for label, n in result["left_out"]["unknown_genres"].items():
-        out.print(f" Left out: {n} tracks of {printable(label)}, which it does not know.")
-    if result["left_out"]["without_genre"]:
-        out.print(f" Left out: {result['left_out']['without_genre']} tracks without a genre.")
+        out.print(f" Left out: {_tracks(n)} of {printable(label)}, which it does not know.")
+    without = result["left_out"]["without_genre"]
+    if without:
+        out.print(f" Left out: {_tracks(without)} without a genre.")
     for label, row in result["counted_as"].items():
-        out.print(f" {printable(label)} counts as {row['genre']} ({row['tracks']} tracks).")
+        out.print(f" {printable(label)} counts as {row['genre']} ({_tracks(row['tracks'])}).")
     out.print()
+
+
+def _tracks(n: int) -> str:
+    return "1 track" if n == 1 else f"{n:,} tracks"
 
 
 def _print_scores(out: Console, result: Mapping[str, Any], scores: Scores) -> None:
@@ -424,7 +430,8 @@ def _print_failures(out: Console, heard: _Heard) -> None:
     failures = heard.failures
     if not failures:
         return
-    typer.echo(f"{len(failures)} files could not be scored:", err=True)
+    total = len(failures) + len(heard.truth)
+    typer.echo(f"{len(failures)} of {total} files could not be scored:", err=True)
     for failure in failures[:_LISTED]:
         path, message = printable(failure.path), printable(failure.message)
         typer.echo(f"  {message if path in message else f'{path}: {message}'}", err=True)

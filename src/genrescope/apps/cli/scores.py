@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.cells import cell_len
 from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -66,7 +67,7 @@ def format_scores(scores: Scores | Mapping[str, Any], *, width: int = 80) -> Ren
     if values.get("notes"):
         parts.append(Text())
     for note in values.get("notes", ()):
-        parts.append(Text(f" {printable(note)}", style="italic"))
+        parts.append(_words(printable(note), "italic"))
     return Group(*parts)
 
 
@@ -104,6 +105,11 @@ def _table() -> Table:
 
 def _title(text: str) -> Text:
     return Text(f" {text}", style="bold")
+
+
+def _words(text: str, style: str) -> RenderableType:
+    """A paragraph that keeps its margin where it is wrapped."""
+    return Padding(Text(text, style=style), (0, 0, 0, 1), expand=False)
 
 
 def _figure(value: float | None) -> str:
@@ -172,8 +178,8 @@ def _confusion(
     most = max(len(f"{sum(row):,}") for row in confusion)
     heads = _headings(names, width - label - most - 4)
     if heads is None:
-        text = f" The confusion matrix of {len(names)} genres is too wide to show; --json has it."
-        return [Text(text, style="italic")]
+        text = f"The confusion matrix of {len(names)} genres is too wide to show; --json has it."
+        return [_words(text, "italic")]
     first = Text(" " * (label + most + 3))
     for head in heads:
         first.append(_cell(head, head))
@@ -196,7 +202,7 @@ def _confusion(
         for true, taken, share in most_confused(confusion, genres)
     ]
     if mistakes:
-        lines += [Text(), Text(" Most often mistaken: " + ", ".join(mistakes), style="dim")]
+        lines += [Text(), _words("Most often mistaken: " + ", ".join(mistakes), "dim")]
     return lines
 
 
