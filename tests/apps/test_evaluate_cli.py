@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from genrescope.apps.cli import evaluate as command
@@ -380,3 +382,20 @@ def test_a_table_in_a_pipe_is_plain(run: Run, bundle: Path, tmp_path: Path) -> N
     result = run("--data", data, "--bundle", bundle)
     assert "\x1b" not in result.stdout
     assert result.stderr == ""  # no progress bar
+
+
+def test_nothing_is_cut_on_a_terminal(
+    run: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The console of a narrow terminal wraps every note."""
+    out = io.StringIO()
+    narrow = Console(file=out, width=60, highlight=False, markup=False, soft_wrap=True)
+    monkeypatch.setattr(command, "console", lambda *_: narrow)
+    data = prepare(tmp_path / "data", ["Jazz", *(GENRES[i % 8] for i in range(9))])
+    run("--data", data, "--bundle", bundle, "--json", tmp_path / "x.json")
+    found = json.loads((tmp_path / "x.json").read_text())
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 60
+    words = " ".join(out.getvalue().split())
+    for note in (*found["notes"], found["training_overlap"]["note"], "which it does not know."):
+        assert note in words

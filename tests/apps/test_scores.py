@@ -71,6 +71,20 @@ def test_genres_are_sorted_by_f1_and_the_matrix_is_not() -> None:
     assert rows[-1][2:] == ["–"] * 7  # no tracks, no shares
 
 
+def test_a_genre_that_is_never_right_comes_before_one_without_tracks() -> None:
+    p = np.tile([0.2, 0.5, 0.3], (4, 1))
+    table, _ = shown(score([1, 1, 2, 2], p, genres=["A", "B", "C"]), 100).split("Confusion")
+    rows = [line.split()[0] for line in table.splitlines()[-5:] if line.strip()]
+    assert rows == ["B", "C", "A"]
+
+
+def test_notes_are_wrapped_not_cut() -> None:
+    scores = some(groups=None)
+    words = " ".join(shown(scores, 60).split())
+    for note in scores.notes:
+        assert note in words
+
+
 def test_colour_on_a_terminal_and_none_in_a_pipe() -> None:
     plain, coloured = shown(some(), 100), shown(some(), 100, terminal=True)
     assert "\x1b" not in plain

@@ -378,26 +378,29 @@ def _overlap(card: Mapping[str, Any], heard: _Heard) -> dict[str, Any]:
 # --- what people see -------------------------------------------------------
 
 
+def _say(out: Console, text: str, *, style: str = "") -> None:
+    from genrescope.apps.cli.scores import paragraph
+
+    out.print(paragraph(printable(text), style=style), soft_wrap=False)
+
+
 def _print_head(out: Console, recogniser: Recogniser, heard: _Heard) -> None:
     out.print()
-    name = f"{recogniser.card['name']} {recogniser.card['version']}"
-    out.print(f" {printable(name)} on {printable(heard.source)} ({heard.kind})")
+    card = recogniser.card
+    _say(out, f"{card['name']} {card['version']} on {heard.source} ({heard.kind})")
 
 
 def _print_warnings(out: Console, result: Mapping[str, Any]) -> None:
-    from rich.text import Text
-
     overlap = result["training_overlap"]
     if overlap["tracks"]:
-        out.print(Text(f" WARNING: {overlap['note']}.", style="bold red"))
+        _say(out, f"WARNING: {overlap['note']}.", style="bold red")
     for label, n in result["left_out"]["unknown_genres"].items():
-        out.print(f" Left out: {_tracks(n)} of {printable(label)}, which it does not know.")
+        _say(out, f"Left out: {_tracks(n)} of {label}, which it does not know.")
     without = result["left_out"]["without_genre"]
     if without:
-        out.print(f" Left out: {_tracks(without)} without a genre.")
+        _say(out, f"Left out: {_tracks(without)} without a genre.")
     for label, row in result["counted_as"].items():
-        out.print(f" {printable(label)} counts as {row['genre']} ({_tracks(row['tracks'])}).")
-    out.print()
+        _say(out, f"{label} counts as {row['genre']} ({_tracks(row['tracks'])}).")
 
 
 def _tracks(n: int) -> str:
@@ -405,25 +408,25 @@ def _tracks(n: int) -> str:
 
 
 def _print_scores(out: Console, result: Mapping[str, Any], scores: Scores) -> None:
-    from rich.text import Text
-
     from genrescope.apps.cli.scores import format_scores
 
-    out.print(format_scores(scores, width=out.width))
+    out.print()
+    out.print(format_scores(scores, width=out.width), soft_wrap=False)
     out.print()
     sets = result["conformal"]
-    out.print(
-        f" Sets of plausible genres hold the right one {sets['coverage']:.1%} of the time (meant "
-        f"to: {sets['level']:.0%}), and {sets['mean_set_size']:.1f} genres on average."
+    _say(
+        out,
+        f"Sets of plausible genres hold the right one {sets['coverage']:.1%} of the time (meant "
+        f"to: {sets['level']:.0%}), and {sets['mean_set_size']:.1f} genres on average.",
     )
     if scores.threshold is None:
-        out.print(" Its card has no threshold: it is never sure.")
+        _say(out, "Its card has no threshold: it is never sure.")
     overlap = result["training_overlap"]
     out.print()
     if overlap["tracks"]:  # again, where the eye is when the tables have scrolled by
-        out.print(Text(f" WARNING: {overlap['note']}.", style="bold red"))
+        _say(out, f"WARNING: {overlap['note']}.", style="bold red")
     else:
-        out.print(Text(f" Training overlap: {overlap['note']}.", style="dim"))
+        _say(out, f"Training overlap: {overlap['note']}.", style="dim")
 
 
 def _print_failures(out: Console, heard: _Heard) -> None:

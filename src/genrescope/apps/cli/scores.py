@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from genrescope.learn.evaluate import Scores
 
-__all__ = ["format_scores", "most_confused"]
+__all__ = ["format_scores", "most_confused", "paragraph"]
 
 # name in the JSON, name for people, what it is
 _ROWS = (
@@ -53,7 +53,7 @@ def format_scores(scores: Scores | Mapping[str, Any], *, width: int = 80) -> Ren
     Returns
     -------
     rich renderable
-        For ``Console.print``.
+        For ``Console.print(..., soft_wrap=False)``.
     """
     values: Mapping[str, Any] = scores if isinstance(scores, Mapping) else scores.to_dict()
     parts: list[RenderableType] = [_title(_counts(values)), Text(), _metrics(values, width)]
@@ -67,7 +67,7 @@ def format_scores(scores: Scores | Mapping[str, Any], *, width: int = 80) -> Ren
     if values.get("notes"):
         parts.append(Text())
     for note in values.get("notes", ()):
-        parts.append(_words(printable(note), "italic"))
+        parts.append(paragraph(printable(note), style="italic"))
     return Group(*parts)
 
 
@@ -99,17 +99,17 @@ def most_confused(
     return sorted(found, key=lambda mistake: -mistake[2])[:at_most]
 
 
+def paragraph(text: str, *, style: str = "") -> RenderableType:
+    """Words that keep their margin where they are wrapped; print with ``soft_wrap=False``."""
+    return Padding(Text(text, style=style), (0, 0, 0, 1), expand=False)
+
+
 def _table() -> Table:
     return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=True)
 
 
 def _title(text: str) -> Text:
     return Text(f" {text}", style="bold")
-
-
-def _words(text: str, style: str) -> RenderableType:
-    """A paragraph that keeps its margin where it is wrapped."""
-    return Padding(Text(text, style=style), (0, 0, 0, 1), expand=False)
 
 
 def _figure(value: float | None) -> str:
@@ -158,7 +158,10 @@ def _genres(per_genre: Mapping[str, Mapping[str, Any]], width: int) -> Table:
     table.add_column("Genre", no_wrap=True, overflow="ellipsis", max_width=max(12, width - 46))
     for heading in ("Tracks", "Precision", "Recall", "F1"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=max(5, len(heading)))
-    ordered = sorted(per_genre.items(), key=lambda item: (-(item[1]["f1"] or -1), item[0]))
+    ordered = sorted(
+        per_genre.items(),
+        key=lambda item: (item[1]["f1"] is None, -(item[1]["f1"] or 0), item[0]),
+    )
     for genre, row in ordered:
         table.add_row(
             Text(printable(genre), style=colour(genre)),
@@ -179,7 +182,7 @@ def _confusion(
     heads = _headings(names, width - label - most - 4)
     if heads is None:
         text = f"The confusion matrix of {len(names)} genres is too wide to show; --json has it."
-        return [_words(text, "italic")]
+        return [paragraph(text, style="italic")]
     first = Text(" " * (label + most + 3))
     for head in heads:
         first.append(_cell(head, head))
@@ -202,13 +205,14 @@ def _confusion(
         for true, taken, share in most_confused(confusion, genres)
     ]
     if mistakes:
-        lines += [Text(), _words("Most often mistaken: " + ", ".join(mistakes), "dim")]
+        lines += [Text(), paragraph("Most often mistaken: " + ", ".join(mistakes), style="dim")]
     return lines
 
 
 def _headings(names: Sequence[str], width: int) -> list[str] | None:
     """Names as long as fit side by side, still different from each other; None if none do."""
-    for letters in range(max(map(len, names)), 2, -1):
+    longest = max(map(len, names))
+    for letters in range(longest, min(longest, 3) - 1, -1):
         heads = [name[:letters].strip() for name in names]
         if len(set(heads)) == len(heads) and sum(len(_cell("", h)) for h in heads) <= width:
             return heads
