@@ -44,9 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_WINDOWS",
-    "FEATURE_NAMES",
     "FRONT_END",
     "N_FEATURES",
+    "N_STATISTICS",
+    "READ_BANDS",
+    "STATISTIC_NAMES",
     "WINDOW_SECONDS",
     "TrackFeatures",
     "dense_mfcc",
@@ -84,8 +86,11 @@ _BATCH = 256
 _EDGES_HZ = mel_to_hz(np.linspace(0.0, hz_to_mel(REFERENCE_HZ / 2), N_BANDS + 2))
 READ_BANDS = int((_EDGES_HZ[2:] <= TOP_HZ).sum())
 
-FEATURE_NAMES: tuple[str, ...] = tuple(feature_names(READ_BANDS))
-N_FEATURES = len(FEATURE_NAMES)
+#: Names of the statistics, the first columns of a feature row.
+STATISTIC_NAMES: tuple[str, ...] = tuple(feature_names(READ_BANDS))
+N_STATISTICS = len(STATISTIC_NAMES)
+#: A feature row: statistics, then the frames in dB band by band, then the dense MFCC.
+N_FEATURES = N_STATISTICS + READ_BANDS * N_FRAMES + N_MFCC * DENSE_FRAMES
 
 #: What a bundle's card records of this front end, and what it is checked against.
 FRONT_END: dict[str, Any] = {
@@ -266,11 +271,22 @@ def describe_decibels(db: FloatArray, dense: FloatArray) -> FloatArray:
     Returns
     -------
     np.ndarray [shape=(n, N_FEATURES), float32]
-        One row a window.
+        One row a window: statistics, the frames themselves, the dense sequence itself (without
+        the mean of coefficient 0, which is the level).
     """
     read = db[:, :READ_BANDS] - db[:, :READ_BANDS].max(axis=(1, 2), keepdims=True)
     read = np.maximum(read, np.float32(-FLOOR_DB))
-    return np.concatenate([frame_statistics(read), dense_statistics(dense)], axis=1)
+    level_free = dense.copy()
+    level_free[:, 0] -= dense[:, 0].mean(axis=-1, keepdims=True)
+    # A piece shorter than 3 s is repeated for the network, which needs a fixed length.
+    wrapped = level_free[:, :, np.arange(DENSE_FRAMES) % dense.shape[2]]
+    parts = [
+        frame_statistics(read),
+        dense_statistics(level_free),
+        read.reshape(len(read), -1),
+        wrapped.reshape(len(wrapped), -1),
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def describe_prepared(

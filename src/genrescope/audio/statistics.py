@@ -167,7 +167,8 @@ def dense_statistics(mfcc: FloatArray) -> FloatArray:
     Parameters
     ----------
     mfcc : np.ndarray [shape=(n, 20, frames), float32]
-        Coefficients of consecutive frames, 23 ms apart.
+        Coefficients of consecutive frames, 23 ms apart; coefficient 0 without its mean, since
+        the level is not the music.
 
     Returns
     -------
@@ -175,9 +176,6 @@ def dense_statistics(mfcc: FloatArray) -> FloatArray:
         One row a window; see :func:`feature_names`.
     """
     n = len(mfcc)
-    mfcc = mfcc.copy()
-    # The level is not the music: coefficient 0 keeps its movement and loses its mean.
-    mfcc[:, 0] -= mfcc[:, 0].mean(-1, keepdims=True)
     step = mfcc[..., 1:] - mfcc[..., :-1]
     bend = step[..., 1:] - step[..., :-1]
     z = _standardise(mfcc)

@@ -12,50 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from genrescope.audio import frames
+from genrescope.audio.statistics import N_MFCC
 from genrescope.errors import MissingExtraError
-from genrescope.learn.framenet import CLIP, FrontScale
+from genrescope.learn.statnet import CLIP, FrontScale
 
-__all__ = ["OPSET", "build_graph", "net_log_probabilities"]
+__all__ = ["OPSET", "build_graph"]
 
 FloatArray = npt.NDArray[np.float32]
 
 OPSET = 17
 _ML_OPSET = 3
 _IR_VERSION = 8
-
-
-def net_log_probabilities(z: FloatArray, weights: Mapping[str, FloatArray]) -> FloatArray:
-    """What a network of the graph answers, in numpy.
-
-    Parameters
-    ----------
-    z : np.ndarray [shape=(n, n_in), float32]
-        Scaled features.
-    weights : mapping of np.ndarray
-        Of :func:`genrescope.learn.framenet.folded_weights`.
-
-    Returns
-    -------
-    np.ndarray [shape=(n, n_genres), float32]
-        Logarithms of probabilities.
-    """
-    h = _gelu(z @ weights["first.weight"] + weights["first.bias"])
-    h = h + _gelu(h @ weights["block.weight"] + weights["block.bias"])
-    return log_softmax(h @ weights["genre.weight"] + weights["genre.bias"])
-
-
-def log_softmax(x: FloatArray) -> FloatArray:
-    """Logarithm of the softmax over the last axis."""
-    shifted = x - x.max(axis=-1, keepdims=True)
-    out: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return out
-
-
-def _gelu(x: FloatArray) -> FloatArray:
-    import torch
-
-    out: FloatArray = torch.nn.functional.gelu(torch.from_numpy(np.ascontiguousarray(x))).numpy()
-    return out
 
 
 class _Graph:
@@ -84,6 +52,26 @@ class _Graph:
         self.nodes.append(self.helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
+    def integers(self, name: str, values: Sequence[int]) -> str:
+        return self.constant(f"{name}.const", np.array(values, dtype=np.int64))
+
+    def columns(self, x: str, first: int, last: int, output: str) -> str:
+        ends = [self.integers(f"{output}.{k}", [v]) for k, v in (("from", first), ("to", last))]
+        return self.node("Slice", [x, *ends, self.integers(f"{output}.axis", [1])], output)
+
+    def times(self, x: str, factor: float, output: str) -> str:
+        by = self.constant(f"{output}.factor", np.array([factor], dtype=np.float32))
+        return self.node("Mul", [x, by], output)
+
+    def mean(self, parts: Sequence[str], output: str) -> str:
+        return self.node("Mean", parts, output)
+
+    def dense(self, x: str, weights: Mapping[str, FloatArray], layer: str, name: str) -> str:
+        matrix = self.half(f"{name}.{layer}.weight", weights[f"{layer}.weight"])
+        bias = self.constant(f"{name}.{layer}.bias", weights[f"{layer}.bias"])
+        product = self.node("MatMul", [x, matrix], f"{name}.{layer}.product")
+        return self.node("Add", [product, bias], f"{name}.{layer}")
+
     def gelu(self, x: str, name: str) -> str:
         scaled = self.node("Mul", [x, "gelu.root_half"], f"{name}.scaled")
         erf = self.node("Erf", [scaled], f"{name}.erf")
@@ -95,9 +83,11 @@ class _Graph:
 def build_graph(
     *,
     scale: FrontScale,
-    nets: Sequence[Mapping[str, FloatArray]],
-    trees: Any | None,
-    tree_weight: float,
+    nets: Sequence[Mapping[str, FloatArray]] = (),
+    frame_nets: Sequence[Mapping[str, FloatArray]] = (),
+    trees: Any | None = None,
+    frame_weight: float = 1.0,
+    tree_weight: float = 1.0,
     temperature: float,
     n_genres: int,
     name: str,
@@ -107,13 +97,15 @@ def build_graph(
     Parameters
     ----------
     scale : FrontScale
-        In front of the networks.
-    nets : sequence of mapping
-        Folded weights; their log-probabilities are averaged.
+        In front of the networks on statistics.
+    nets, frame_nets : sequence of mapping
+        Folded weights of networks on statistics and on frames; the log-probabilities of a kind
+        are averaged.
     trees : lightgbm.Booster or None
-        Their log-probabilities are added, times ``tree_weight``.
-    tree_weight : float
-        See ``trees``.
+        Trees on statistics.
+    frame_weight, tree_weight : float
+        What the log-probabilities of frame networks and trees are multiplied by before they are
+        added to those of the networks on statistics.
     temperature : float > 0
         The sum is divided by it before the softmax.
     n_genres : int
@@ -130,50 +122,29 @@ def build_graph(
     """
     g = _Graph()
     helper = g.helper
-    n_features = len(scale.mean)
     g.constant("gelu.root_half", np.array([np.sqrt(0.5)], dtype=np.float32))
     g.constant("gelu.one", np.array([1.0], dtype=np.float32))
     g.constant("gelu.half", np.array([0.5], dtype=np.float32))
-    g.constant("clip.low", np.array(-CLIP, dtype=np.float32))
-    g.constant("clip.high", np.array(CLIP, dtype=np.float32))
-    rows = g.node(
-        "Reshape",
-        ["features", g.constant("rows.shape", np.array([-1, n_features], dtype=np.int64))],
-        "rows",
-    )
-    centred = g.node("Sub", [rows, g.constant("scale.mean", scale.mean)], "centred")
-    scaled = g.node("Mul", [centred, g.constant("scale.scale", scale.scale)], "scaled")
-    clipped = g.node("Clip", [scaled, "clip.low", "clip.high"], "clipped")
-    z = g.node("MatMul", [clipped, g.half("scale.projection", scale.projection)], "z")
-
-    answers = [_add_net(g, z, weights, f"net{i}") for i, weights in enumerate(nets)]
-    total = g.node("Mean", answers, "nets") if len(answers) > 1 else answers[0]
+    rows = g.node("Reshape", ["features", g.integers("rows", [-1, frames.N_FEATURES])], "rows")
+    statistics = g.columns(rows, 0, frames.N_STATISTICS, "statistics")
+    parts: list[str] = []
+    if nets:
+        z = _add_scale(g, statistics, scale)
+        answers = [_add_net(g, z, weights, f"net{i}") for i, weights in enumerate(nets)]
+        parts.append(g.mean(answers, "nets"))
+    if frame_nets:
+        seen = _add_frames(g, rows)
+        answers = [_add_frame_net(g, seen, w, f"frame{i}") for i, w in enumerate(frame_nets)]
+        parts.append(g.times(g.mean(answers, "frame_nets"), frame_weight, "frame_part"))
     if trees is not None:
-        scores = _add_trees(g, rows, trees, n_genres)
+        scores = _add_trees(g, statistics, trees, n_genres)
         log_p = g.node("LogSoftmax", [scores], "trees.log_p", axis=1)
-        factor = g.constant("trees.weight", np.array([tree_weight], dtype=np.float32))
-        total = g.node("Add", [total, g.node("Mul", [log_p, factor], "trees.part")], "total")
-    cool = g.node(
-        "Mul",
-        [total, g.constant("inverse_temperature", np.array([1.0 / temperature], dtype=np.float32))],
-        "cool",
-    )
+        parts.append(g.times(log_p, tree_weight, "tree_part"))
+    total = g.node("Sum", parts, "total")
+    cool = g.times(total, 1.0 / temperature, "cool")
     shape = g.node("Shape", ["features"], "shape")
-    leading = g.node(
-        "Slice",
-        [
-            shape,
-            g.constant("zero", np.array([0], dtype=np.int64)),
-            g.constant("two", np.array([2], dtype=np.int64)),
-        ],
-        "leading",
-    )
-    target = g.node(
-        "Concat",
-        [leading, g.constant("genres", np.array([n_genres], dtype=np.int64))],
-        "target",
-        axis=0,
-    )
+    leading = g.node("Slice", [shape, g.integers("zero", [0]), g.integers("two", [2])], "leading")
+    target = g.node("Concat", [leading, g.integers("genres", [n_genres])], "target", axis=0)
     windows = g.node("Reshape", [cool, target], "windows")
     pooled = g.node("ReduceMean", [windows], "pooled", axes=[1], keepdims=0)
     g.node("Softmax", [pooled], "probabilities", axis=1)
@@ -185,7 +156,7 @@ def build_graph(
     graph = helper.make_graph(
         g.nodes,
         name,
-        [tensor("features", ["batch", "windows", n_features])],
+        [tensor("features", ["batch", "windows", frames.N_FEATURES])],
         [
             tensor("probabilities", ["batch", n_genres]),
             tensor("window_probabilities", ["batch", "windows", n_genres]),
@@ -205,17 +176,80 @@ def build_graph(
     return serialised
 
 
-def _add_net(g: _Graph, z: str, weights: Mapping[str, FloatArray], name: str) -> str:
-    def dense(x: str, layer: str) -> str:
-        matrix = g.half(f"{name}.{layer}.weight", weights[f"{layer}.weight"])
-        bias = g.constant(f"{name}.{layer}.bias", weights[f"{layer}.bias"])
-        product = g.node("MatMul", [x, matrix], f"{name}.{layer}.product")
-        return g.node("Add", [product, bias], f"{name}.{layer}")
+def _add_scale(g: _Graph, statistics: str, scale: FrontScale) -> str:
+    low = g.constant("clip.low", np.array(-CLIP, dtype=np.float32))
+    high = g.constant("clip.high", np.array(CLIP, dtype=np.float32))
+    centred = g.node("Sub", [statistics, g.constant("scale.mean", scale.mean)], "centred")
+    scaled = g.node("Mul", [centred, g.constant("scale.scale", scale.scale)], "scaled")
+    clipped = g.node("Clip", [scaled, low, high], "clipped")
+    return g.node("MatMul", [clipped, g.half("scale.projection", scale.projection)], "z")
 
-    first = g.gelu(dense(z, "first"), f"{name}.first.gelu")
-    block = g.gelu(dense(first, "block"), f"{name}.block.gelu")
+
+def _add_net(g: _Graph, z: str, weights: Mapping[str, FloatArray], name: str) -> str:
+    first = g.gelu(g.dense(z, weights, "first", name), f"{name}.first.gelu")
+    block = g.gelu(g.dense(first, weights, "block", name), f"{name}.block.gelu")
     hidden = g.node("Add", [first, block], f"{name}.hidden")
-    return g.node("LogSoftmax", [dense(hidden, "genre")], f"{name}.log_p", axis=1)
+    logits = g.dense(hidden, weights, "genre", name)
+    return g.node("LogSoftmax", [logits], f"{name}.log_p", axis=1)
+
+
+def _add_frames(g: _Graph, rows: str) -> dict[str, str]:
+    """The two sequences of a feature row, each [n, channels, time]."""
+    first = frames.N_STATISTICS
+    second = first + frames.READ_BANDS * frames.N_FRAMES
+    shapes = {
+        "frames": (first, second, frames.READ_BANDS, frames.N_FRAMES),
+        "dense": (second, frames.N_FEATURES, N_MFCC, frames.DENSE_FRAMES),
+    }
+    seen = {}
+    for name, (start, stop, channels, time) in shapes.items():
+        flat = g.columns(rows, start, stop, f"{name}.flat")
+        shape = g.integers(f"{name}.shape", [-1, channels, time])
+        seen[name] = g.node("Reshape", [flat, shape], f"{name}.sequence")
+    return seen
+
+
+def _add_frame_net(
+    g: _Graph, seen: Mapping[str, str], weights: Mapping[str, FloatArray], name: str
+) -> str:
+    pooled: list[str] = []
+    for branch, sequence in seen.items():
+        label = f"{name}.{branch}"
+        gain, offset = (
+            g.constant(f"{label}.{what}", weights[f"{branch}.{what}"][:, None])
+            for what in ("gain", "offset")
+        )
+        h = g.node("Mul", [sequence, gain], f"{label}.gained")
+        h = g.node("Add", [h, offset], f"{label}.normed")
+        for k in range(3):
+            kernel = weights[f"{branch}.{k}.weight"]
+            pad = kernel.shape[2] // 2
+            matrix = g.half(f"{label}.{k}.weight", kernel)
+            bias = g.constant(f"{label}.{k}.bias", weights[f"{branch}.{k}.bias"])
+            h = g.node("Conv", [h, matrix, bias], f"{label}.{k}", pads=[pad, pad])
+            h = g.gelu(h, f"{label}.{k}.gelu")
+            if branch == "dense" and k < 2:
+                h = g.node("MaxPool", [h], f"{label}.{k}.pool", kernel_shape=[2], strides=[2])
+        pooled += _add_pool(g, h, label)
+    joined = g.node("Concat", pooled, f"{name}.pooled", axis=1)
+    hidden = g.gelu(g.dense(joined, weights, "join", name), f"{name}.join.gelu")
+    logits = g.dense(hidden, weights, "genre", name)
+    return g.node("LogSoftmax", [logits], f"{name}.log_p", axis=1)
+
+
+def _add_pool(g: _Graph, h: str, label: str) -> list[str]:
+    """Mean, maximum and spread over time."""
+    mean = g.node("ReduceMean", [h], f"{label}.mean", axes=[2], keepdims=1)
+    away = g.node("Sub", [h, mean], f"{label}.away")
+    square = g.node("Mul", [away, away], f"{label}.square")
+    variance = g.node("ReduceMean", [square], f"{label}.variance", axes=[2], keepdims=0)
+    tiny = g.constant(f"{label}.tiny", np.array([1e-5], dtype=np.float32))
+    safe = g.node("Add", [variance, tiny], f"{label}.safe")
+    return [
+        g.node("ReduceMean", [h], f"{label}.mean_flat", axes=[2], keepdims=0),
+        g.node("ReduceMax", [h], f"{label}.max", axes=[2], keepdims=0),
+        g.node("Sqrt", [safe], f"{label}.spread"),
+    ]
 
 
 def _add_trees(g: _Graph, rows: str, booster: Any, n_genres: int) -> str:

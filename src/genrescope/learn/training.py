@@ -9,14 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from genrescope.catalog.splits import holdout
 from genrescope.errors import MissingExtraError, TrainingError
-from genrescope.learn.framenet import FrameNet, folded_weights
+from genrescope.learn.framenet import (
+    FrameNet,
+    augment_frames,
+    folded_frame_weights,
+    split_row,
+)
+from genrescope.learn.statnet import StatNet, folded_weights
 
 try:
     import torch
@@ -24,7 +30,17 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have torch
     raise MissingExtraError("training", extra="train", package="torch") from error
 
-__all__ = ["NetSettings", "TreeSettings", "pick_device", "soft_targets", "train_net", "train_trees"]
+__all__ = [
+    "FRAME_SETTINGS",
+    "FrameLearner",
+    "NetSettings",
+    "StatLearner",
+    "TreeSettings",
+    "pick_device",
+    "soft_targets",
+    "train_net",
+    "train_trees",
+]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -46,6 +62,10 @@ class NetSettings:
     teacher_weight: float = 2.0  # of the embedding's mean squared error
     held_out: float = 0.06  # share of training tracks, in whole artists, for early stopping
     patience: int = 10  # epochs without a lower log-loss
+
+
+#: For the network on frames: smaller batches, a higher rate, its noise is the augmentation.
+FRAME_SETTINGS = NetSettings(batch=64, learning_rate=3e-3, noise=0.0, clean_share=0.7)
 
 
 @dataclass(frozen=True)
@@ -118,24 +138,116 @@ def soft_targets(
     return ((1.0 - share) * hard + share * teacher).astype(np.float32)
 
 
+class Learner(Protocol):
+    """One kind of network: how it is built, fed and written down."""
+
+    def build(self, *, n_genres: int, n_teacher: int) -> Any:
+        """A new network; its forward gives logits and the imitated embedding."""
+        ...
+
+    def sample(self, rows: IntArray, views: IntArray, rng: np.random.Generator) -> tuple[Any, ...]:
+        """Inputs for training: these rows, each in that view, with noise."""
+        ...
+
+    def inputs(self, rows: IntArray) -> tuple[Any, ...]:
+        """Inputs of these rows as they are."""
+        ...
+
+    def weights(self, net: Any) -> dict[str, FloatArray]:
+        """What the graph needs."""
+        ...
+
+
+class StatLearner:
+    """Feeds a :class:`~genrescope.learn.statnet.StatNet`.
+
+    Parameters
+    ----------
+    views : np.ndarray [shape=(n, n_views, n_in), float32]
+        Scaled statistics; view 0 is the track as it is, the others are band-limited.
+    settings : NetSettings
+        Width and noise.
+    device : torch.device
+        Where the network is.
+    """
+
+    def __init__(self, views: FloatArray, *, settings: NetSettings, device: Any) -> None:
+        self._views = views
+        self._settings, self._device = settings, device
+
+    def build(self, *, n_genres: int, n_teacher: int) -> Any:
+        return StatNet(
+            self._views.shape[2],
+            n_genres=n_genres,
+            n_teacher=n_teacher,
+            width=self._settings.width,
+        )
+
+    def sample(self, rows: IntArray, views: IntArray, rng: np.random.Generator) -> tuple[Any, ...]:
+        x = self._views[rows, views]
+        x = x + rng.standard_normal(x.shape, dtype=np.float32) * np.float32(self._settings.noise)
+        return (torch.as_tensor(x, device=self._device),)
+
+    def inputs(self, rows: IntArray) -> tuple[Any, ...]:
+        return (torch.as_tensor(self._views[rows, 0], device=self._device),)
+
+    def weights(self, net: Any) -> dict[str, FloatArray]:
+        return folded_weights(net)
+
+
+class FrameLearner:
+    """Feeds a :class:`~genrescope.learn.framenet.FrameNet`.
+
+    Parameters
+    ----------
+    views : list of np.ndarray [shape=(n, N_FEATURES), floating]
+        Feature rows as they are, then band-limited.
+    device : torch.device
+        Where the network is.
+    """
+
+    def __init__(self, views: list[npt.NDArray[Any]], *, device: Any) -> None:
+        self._views, self._device = views, device
+
+    def build(self, *, n_genres: int, n_teacher: int) -> Any:
+        return FrameNet(n_genres=n_genres, n_teacher=n_teacher)
+
+    def _tensors(self, rows: npt.NDArray[Any]) -> tuple[Any, Any]:
+        x, dense = split_row(rows.astype(np.float32))
+        return torch.as_tensor(x, device=self._device), torch.as_tensor(dense, device=self._device)
+
+    def sample(self, rows: IntArray, views: IntArray, rng: np.random.Generator) -> tuple[Any, ...]:
+        picked = np.stack(
+            [self._views[v][r] for r, v in zip(rows.tolist(), views.tolist(), strict=True)]
+        )
+        return augment_frames(*self._tensors(picked), rng=rng)
+
+    def inputs(self, rows: IntArray) -> tuple[Any, ...]:
+        return self._tensors(self._views[0][rows])
+
+    def weights(self, net: Any) -> dict[str, FloatArray]:
+        return folded_frame_weights(net)
+
+
 def train_net(
-    views: FloatArray,
+    learner: Learner,
     targets: FloatArray,
     embedding: FloatArray | None,
     *,
     y: IntArray,
     artists: npt.NDArray[Any],
+    n_views: int,
     settings: NetSettings,
     seed: int,
-    device: Any = None,
+    device: Any,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
-) -> tuple[dict[str, FloatArray], list[dict[str, float]]]:
-    """Train a :class:`~genrescope.learn.framenet.FrameNet`.
+) -> dict[str, FloatArray]:
+    """Train a network with soft labels, mixup, and a teacher's embedding to imitate.
 
     Parameters
     ----------
-    views : np.ndarray [shape=(n, n_views, n_in), float32]
-        Scaled features; view 0 is the track as it is, the others are band-limited.
+    learner : Learner
+        Builds and feeds the network.
     targets : np.ndarray [shape=(n, n_genres), float32]
         Soft labels.
     embedding : np.ndarray [shape=(n, n_teacher), float32] or None
@@ -144,44 +256,36 @@ def train_net(
         Genres, for early stopping.
     artists : np.ndarray [shape=(n,)]
         Who recorded what.
+    n_views : int
+        Views that the learner has; 0 is the track as it is.
     settings : NetSettings
         All numbers.
     seed : int
         Weights, batches, noise and the artists that are held out.
-    device : torch.device, optional
-        Default: the CPU.
+    device : torch.device
+        Where to train.
     on_epoch : callable, optional
         Told epoch, loss, and the held-out log-loss and accuracy.
 
     Returns
     -------
-    weights : dict of np.ndarray
-        Of the epoch with the lowest held-out log-loss; see
-        :func:`~genrescope.learn.framenet.folded_weights`.
-    history : list of dict
-        What ``on_epoch`` was told.
+    dict of np.ndarray
+        Weights of the epoch with the lowest held-out log-loss, as the learner writes them.
 
     Raises
     ------
     TrainingError
         If the loss is not finite.
     """
-    device = torch.device("cpu") if device is None else device
     inner = holdout(y, artists, fraction=settings.held_out, seed=seed)
-    rows = np.flatnonzero(~inner)
-    x = torch.as_tensor(views[rows], device=device)
-    t = torch.as_tensor(targets[rows], device=device)
-    e = None if embedding is None else torch.as_tensor(embedding[rows], device=device)
-    x_inner = torch.as_tensor(views[inner, 0], device=device)
-    y_inner = torch.as_tensor(y[inner], device=device)
+    rows, held = np.flatnonzero(~inner), np.flatnonzero(inner)
+    t = torch.as_tensor(targets, device=device)
+    e = None if embedding is None else torch.as_tensor(embedding, device=device)
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    net = FrameNet(
-        views.shape[2],
-        n_genres=targets.shape[1],
-        n_teacher=0 if embedding is None else embedding.shape[1],
-        width=settings.width,
+    net = learner.build(
+        n_genres=targets.shape[1], n_teacher=0 if embedding is None else embedding.shape[1]
     ).to(device)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -193,28 +297,29 @@ def train_net(
     )
     best: dict[str, FloatArray] = {}
     best_loss, waited = math.inf, 0
-    history: list[dict[str, float]] = []
     for epoch in range(settings.epochs):
         net.train()
-        order = rng.permutation(len(rows))
+        order = rng.permutation(rows)
         total = 0.0
         for step in range(steps):
-            pick = torch.as_tensor(order[step * batch : (step + 1) * batch], device=device)
-            which = rng.integers(1, max(2, views.shape[1]), size=batch) % views.shape[1]
+            pick = order[step * batch : (step + 1) * batch]
+            which = rng.integers(1, max(2, n_views), size=batch) % n_views
             which[rng.random(batch) < settings.clean_share] = 0
-            other = torch.as_tensor(rng.permutation(batch), device=device)
+            shuffled = rng.permutation(batch)
             mix = float(rng.beta(_BETA, _BETA))
-            inputs = x[pick, torch.as_tensor(which, device=device)]
-            inputs = mix * inputs + (1 - mix) * inputs[other]
-            noise = rng.standard_normal(inputs.shape, dtype=np.float32) * settings.noise
-            logits, imitation = net(inputs + torch.as_tensor(noise, device=device))
-            wanted = mix * t[pick] + (1 - mix) * t[pick[other]]
+            inputs = [
+                mix * part + (1 - mix) * part[torch.as_tensor(shuffled, device=device)]
+                for part in learner.sample(pick, which, rng)
+            ]
+            logits, imitation = net(*inputs)
+            other = pick[shuffled]
+            wanted = mix * t[pick] + (1 - mix) * t[other]
             loss = -(wanted * functional.log_softmax(logits, dim=1)).sum(1).mean()
             if e is not None:
-                goal = mix * e[pick] + (1 - mix) * e[pick[other]]
+                goal = mix * e[pick] + (1 - mix) * e[other]
                 loss = loss + settings.teacher_weight * functional.mse_loss(imitation, goal)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
@@ -223,27 +328,37 @@ def train_net(
                 f"the loss became {total} in epoch {epoch + 1}; members that were finished are "
                 "kept: lower the learning rate, or look for odd values in the data"
             )
-        net.eval()
-        with torch.no_grad():
-            logits, _ = net(x_inner)
-            inner_loss = float(functional.cross_entropy(logits, y_inner))
-            inner_accuracy = float((logits.argmax(1) == y_inner).float().mean())
-        told = {
-            "epoch": epoch + 1,
-            "loss": total / steps,
-            "held_out_log_loss": inner_loss,
-            "held_out_accuracy": inner_accuracy,
-        }
-        history.append(told)
+        held_loss, held_accuracy = _held_out(net, learner, held, y)
         if on_epoch is not None:
-            on_epoch(told)
-        if inner_loss < best_loss:
-            best, best_loss, waited = folded_weights(net), inner_loss, 0
+            on_epoch(
+                {
+                    "epoch": epoch + 1,
+                    "epochs": settings.epochs,
+                    "loss": total / steps,
+                    "held_out_log_loss": held_loss,
+                    "held_out_accuracy": held_accuracy,
+                }
+            )
+        if held_loss < best_loss:
+            best, best_loss, waited = learner.weights(net), held_loss, 0
         else:
             waited += 1
             if waited >= settings.patience:
                 break
-    return best, history
+    return best
+
+
+def _held_out(net: Any, learner: Learner, held: IntArray, y: IntArray) -> tuple[float, float]:
+    """Log-loss and accuracy on held-out rows."""
+    net.eval()
+    with torch.no_grad():
+        parts = [
+            functional.log_softmax(net(*learner.inputs(rows))[0], dim=1).cpu().numpy()
+            for rows in np.array_split(held, max(1, len(held) // 256))
+        ]
+    log_p = np.concatenate(parts)
+    loss = -float(log_p[np.arange(len(held)), y[held]].mean())
+    return loss, float((log_p.argmax(axis=1) == y[held]).mean())
 
 
 def train_trees(
