@@ -169,7 +169,7 @@ class Recogniser:
 
     def predict_many(
         self,
-        paths: Iterable[str | os.PathLike[str]],
+        paths: Iterable[str | os.PathLike[str] | None],
         *,
         workers: int | None = None,
         ordered: bool = True,
@@ -179,7 +179,9 @@ class Recogniser:
         Parameters
         ----------
         paths : iterable of path-like
-            Files; taken as they are needed, so a generator that never ends is fine.
+            Files; taken as they are needed, so a generator that never ends is fine. One
+            that waits for its next path can yield None meanwhile, "nothing yet", so that
+            results which are done come out.
         workers : int, optional
             Processes that decode: 0 does everything here, without protection from decoders
             that crash. Default: as given to :meth:`load`, else one a core.
@@ -202,22 +204,24 @@ class Recogniser:
         return self._predict_many(paths, workers=count, ordered=ordered)
 
     def _predict_many(
-        self, paths: Iterable[str | os.PathLike[str]], *, workers: int | None, ordered: bool
+        self, paths: Iterable[str | os.PathLike[str] | None], *, workers: int | None, ordered: bool
     ) -> Generator[Prediction | FailedPrediction, None, None]:
         from genrescope.audio.workers import map_isolated
 
         results = map_isolated(
-            partial(_describe, n_windows=self.n_windows),
-            (Path(path) for path in paths),
+            partial(_describe_next, n_windows=self.n_windows),
+            (None if path is None else Path(path) for path in paths),
             workers=workers,
             ordered=ordered,
         )
         # Closed at once when the caller stops early, so that no decoder goes on behind.
         with closing(results):
             for path, result in results:
+                if path is None:
+                    continue
                 if isinstance(result, GenrescopeError):
                     yield FailedPrediction(path, type(result).__name__, str(result))
-                else:
+                elif result is not None:
                     described, tags = result
                     yield self._decide(described, tags, path=path)
 
@@ -247,8 +251,13 @@ class Recogniser:
         return f"Recogniser({self.bundle.name!r}, {len(self.genres)} genres)"
 
 
+def _describe_next(path: Path | None, *, n_windows: int) -> tuple[Any, Tags] | None:
+    """What a worker does."""
+    return None if path is None else _describe(path, n_windows=n_windows)
+
+
 def _describe(path: Path, *, n_windows: int) -> tuple[Any, Tags]:
-    """Everything that is done with one file, apart from the graph; runs in a worker."""
+    """Everything that is done with one file, apart from the graph."""
     from genrescope.audio import frames
 
     return frames.describe_file(path, n_windows=n_windows), read_tags(path)
