@@ -9,6 +9,7 @@ import typer
 from genrescope import __version__
 from genrescope.apps.cli.audit import audit
 from genrescope.apps.cli.demo import demo
+from genrescope.apps.cli.evaluate import evaluate
 from genrescope.apps.cli.info import info
 from genrescope.apps.cli.predict import predict
 from genrescope.errors import GenrescopeError
@@ -38,7 +39,7 @@ def _root(
     pass
 
 
-for command in (predict, info, demo, audit):
+for command in (predict, demo, info, evaluate, audit):
     app.command()(command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import select
 import sys
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ __all__ = ["predict"]
 DEFAULT_TOP = 3
 TIMELINE_WINDOWS = 20
 
+_POLL = 0.1  # s
 _NO_READER = 141  # 128 + SIGPIPE, which Windows does not have
 
 
@@ -136,6 +138,8 @@ def predict(
                 bundle=bundle,
             )
         except KeyboardInterrupt:  # before there was anything to print
+            if json:
+                typer.echo('{"predictions": [], "errors": []}')
             code = interrupts.exit_code
         except BrokenPipeError:  # the reader of a pipe has left, as `head` does
             silence_stdout()
@@ -238,11 +242,26 @@ class _Batch:
     def look_ahead(self) -> None:
         """Count the files, unless they come from a list that may still grow."""
         if "-" not in self._given:
-            self._found = list(self._find())
+            self._found = [path for path in self if path is not None]
             self.total = len(self._found)
 
-    def __iter__(self) -> Iterator[Path]:
-        return iter(self._found) if self._found is not None else self._find()
+    def __iter__(self) -> Iterator[Path | None]:
+        """Each file once; None where the list on stdin is waited for."""
+        if self._found is not None:
+            yield from self._found
+            return
+        from genrescope.catalog.folders import find_audio
+
+        seen: set[str] = set()
+        for given in self._arguments():
+            if given is None:
+                yield None
+                continue
+            for path in find_audio(given, on_error=self._note):
+                key = os.path.abspath(path)
+                if key not in seen:
+                    seen.add(key)
+                    yield path
 
     def explain(self, result: Prediction | FailedPrediction) -> Prediction | FailedPrediction:
         """Say of a pattern that it matches nothing, rather than that there is no such file."""
@@ -276,12 +295,7 @@ class _Batch:
             and not os.path.lexists(path)
         )
 
-    def _find(self) -> Iterator[Path]:
-        from genrescope.catalog.folders import find_audio
-
-        return find_audio(self._arguments(), on_error=self._note)
-
-    def _arguments(self) -> Iterator[str]:
+    def _arguments(self) -> Iterator[str | None]:
         for given in self._given:
             if given == "-":
                 yield from _listed(b"\0" if self._null else b"\n")
@@ -296,14 +310,28 @@ class _Batch:
         self.unread.append(FailedPrediction(folder, kind, message))
 
 
-def _listed(separator: bytes) -> Iterator[str]:
-    """Names from standard input, as bytes of the file system, one by one as they arrive."""
+def _listed(separator: bytes) -> Iterator[str | None]:
+    """Names from standard input, as they arrive; None where there is none at the moment."""
+    source = sys.stdin.fileno()
     rest = b""
-    # Not through sys.stdin, which would wait for a full buffer.
-    while chunk := os.read(sys.stdin.fileno(), 1 << 16):
+    while True:
+        while not _readable(source):
+            yield None
+        # Not through sys.stdin, which would wait for a full buffer.
+        chunk = os.read(source, 1 << 16)
+        if not chunk:
+            break
         *names, rest = (rest + chunk).split(separator)
         yield from _names(names, separator)
     yield from _names([rest], separator)
+
+
+def _readable(source: int) -> bool:
+    """Whether there is something to read, or the end; waits a little for it."""
+    try:
+        return bool(select.select([source], [], [], _POLL)[0])
+    except (OSError, ValueError):  # Windows can do this with sockets only
+        return True
 
 
 def _names(raw: list[bytes], separator: bytes) -> Iterator[str]:

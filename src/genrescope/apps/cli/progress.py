@@ -49,13 +49,13 @@ class Progress:
         self._title = title
         self._bars = bars.Progress(
             bars.TextColumn(" {task.description}"),
-            bars.BarColumn(bar_width=None),
+            # Not to the edge: the ^C that a terminal echoes would break the line in two.
+            bars.BarColumn(bar_width=max(8, min(40, self.console.width - 56))),
             bars.MofNCompleteColumn(),
             _Rate(unit),
             bars.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=self.console,
             transient=True,
-            expand=True,
             redirect_stdout=False,
             redirect_stderr=False,
             disable=not self.shown,

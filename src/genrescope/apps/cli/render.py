@@ -46,6 +46,8 @@ _ASCII_HEIGHTS = " .:-=+*#@"
 _GAP = 2  # cells between columns
 _MIN_TRACK = 26  # cells; with fewer, a row becomes three lines
 _MAX_TRACK = 56  # cells
+_USUAL_TRACK = 40  # cells; for what is not known yet
+_ENDLESS = 100_000  # cells; what is no terminal has no width
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # s between ticks
 
 
@@ -119,15 +121,24 @@ def colour(genre: str) -> str:
     return GENRE_COLOURS.get(genre, "")
 
 
+class _Console(Console):
+    """A console that leaves a broken pipe to the command."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(file: TextIO | None = None) -> Console:
     """A console that cuts nothing in a pipe and plays no tricks with the text."""
     stream = sys.stdout if file is None else file
-    made = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if not stream.isatty():
-        made = Console(
-            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True, width=100_000
-        )
-    return made
+    return _Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+        width=None if stream.isatty() else _ENDLESS,
+    )
 
 
 def track_name(prediction: Prediction) -> tuple[str, str]:
@@ -192,34 +203,37 @@ class Table:
         self._layout: _Layout | None = None
         self._plain = not (out.encoding or "").lower().startswith("utf")
 
-    def print(self, predictions: Iterable[Prediction]) -> None:
-        """Print rows; the first call decides on the widths and prints the heading."""
+    def print(self, predictions: Iterable[Prediction], *, more: bool = False) -> None:
+        """Print rows; the first call decides on the widths and prints the heading.
+
+        With `more` to come, names may be longer than those that are there already.
+        """
         rows = list(predictions)
         if self._layout is None:
-            self._layout = self._arrange(rows)
+            self._layout = self._arrange(rows, usual=_USUAL_TRACK if more else 0)
             self._heading(self._layout)
         for row in rows:
             for line in self._lines(row, self._layout):
                 self._out.print(line)
 
-    def _arrange(self, rows: Sequence[Prediction]) -> _Layout:
+    def _arrange(self, rows: Sequence[Prediction], *, usual: int) -> _Layout:
         names = max([cell_len(genre) for genre in self._genres] + [0])
         genre = max(names, len(NOT_SURE))
         extra = sum(column.width + _GAP for column in self._columns)
-        longest = max([cell_len(self._one_line_name(row)) for row in rows] + [len("Track")])
+        longest = max([cell_len(self._one_line_name(row)) for row in rows] + [len("Track"), usual])
         if not self._out.is_terminal:
             return _Layout(longest, genre, names, 6, stacked=False)
         width = self._out.width
         for bar_width in (6, 4):
             evidence = self._top * (names + 1 + bar_width + 1 + 4 + _GAP)
             track = width - 2 - genre - _GAP - extra - evidence
-            if track >= min(_MIN_TRACK, longest):
+            if track >= min(_MIN_TRACK if self._top > 1 else 12, longest):
                 cells = min(longest, track, _MAX_TRACK)
                 return _Layout(cells, genre, names, bar_width, stacked=False)
         bar_width = 10 if width - extra >= 78 else 5
         track = width - 2 - genre - _GAP - extra - _GAP - (names + 1 + bar_width + 1 + 4)
-        tallest = max([cell_len(t) for row in rows for t, _ in self._stack(row)] + [len("Track")])
-        return _Layout(max(12, min(track, max(tallest, 20))), genre, names, bar_width, stacked=True)
+        tallest = max([cell_len(t) for row in rows for t, _ in self._stack(row)] + [20, usual])
+        return _Layout(max(12, min(track, tallest)), genre, names, bar_width, stacked=True)
 
     def _heading(self, layout: _Layout) -> None:
         cells = [fit("Track", layout.track), fit("Genre", layout.genre)]

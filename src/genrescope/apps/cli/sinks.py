@@ -234,7 +234,7 @@ class TableSink:
         self._held.append(result)
         late = time.monotonic() - self._started > _PATIENCE and len(self._held) > 1
         if self._out.is_terminal and (len(self._held) >= _HELD or late):
-            self._release()
+            self._release(more=True)
 
     def failure(self, result: FailedPrediction) -> None:
         """Failures are listed after the table, see :func:`list_failures`."""
@@ -250,9 +250,9 @@ class TableSink:
             for line in timeline(result, width=width, top=shown, plain=plain):
                 self._out.print(line)
 
-    def _release(self) -> None:
+    def _release(self, *, more: bool = False) -> None:
         if self._held:
-            self._table.print(self._held)
+            self._table.print(self._held, more=more)
         self._held = None
 
 

@@ -1,0 +1,66 @@
+"""Run the command as a user does: as a process of its own, in a pipe or on a terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "genrescope"]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment without what would change the output by accident."""
+    plain = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"COLUMNS", "NO_COLOR", "FORCE_COLOR", "PYTHONIOENCODING", "TERM", "CI"}
+        and not key.startswith(("GENRESCOPE_", "PYTEST_"))
+    }
+    return {**plain, "PYTHONUTF8": "1", **changes}
+
+
+def run(
+    *arguments: str | Path, stdin: bytes = b"", timeout: float = 120, **env: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``genrescope ARGUMENTS`` in a pipe."""
+    return subprocess.run(
+        [*COMMAND, *map(os.fspath, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        env=environment(**env),
+        check=False,
+    )
+
+
+def on_terminal(*arguments: str | Path, width: int, **env: str) -> tuple[int, str]:
+    """Run it on a terminal of that width; gives the exit code and all that was printed."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *map(os.fspath, arguments)],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=environment(TERM="xterm-256color", **env),
+        start_new_session=True,
+    )
+    os.close(follower)
+    output = b""
+    while True:
+        try:
+            piece = os.read(leader, 1 << 16)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(leader)
+    return process.wait(timeout=60), output.decode("utf-8")
