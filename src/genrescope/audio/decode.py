@@ -9,27 +9,27 @@ where it can do no harm.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
 
+from genrescope.audio.files import not_opened, open_regular, printable
 from genrescope.audio.mpeg import after_tags, read_at
-from genrescope.audio.source import Source, SourceEmptyError, SourceError
+from genrescope.audio.source import (
+    Source,
+    SourceEmptyError,
+    SourceError,
+    SourceForeignError,
+)
 from genrescope.catalog.folders import AUDIO_SUFFIXES
 from genrescope.errors import (
     AudioCorruptError,
     AudioEmptyError,
-    AudioError,
-    AudioIsDirectoryError,
     AudioNotFiniteError,
-    AudioNotFoundError,
-    AudioPermissionError,
     AudioUnsupportedError,
 )
 
@@ -115,7 +115,7 @@ class AudioFile:
 
     def __repr__(self) -> str:
         about = "" if self._exact else "about "
-        return f"<AudioFile {_shown(self.path)!r}: {about}{self.duration:.1f} s, {self.sr} Hz>"
+        return f"<AudioFile {printable(self.path)!r}: {about}{self.duration:.1f} s, {self.sr} Hz>"
 
     @property
     def n_samples(self) -> int:
@@ -211,7 +211,7 @@ class AudioFile:
             part = _mix(block) if mono else block
             if not np.isfinite(part).all():
                 raise AudioNotFiniteError(
-                    f"{_shown(self.path)}: NaN or infinite samples; only finite ones mean "
+                    f"{printable(self.path)}: NaN or infinite samples; only finite ones mean "
                     "sound. Export the file again from where it was made."
                 )
             parts.append(part)
@@ -292,8 +292,8 @@ def open_audio(path: str | os.PathLike[str]) -> AudioFile:
     >>> with open_audio("mix.mp3") as audio:                            # doctest: +SKIP
     ...     windows = [audio.read(offset=t, duration=30.0) for t in (0.0, 600.0)]
     """
-    name = os.fspath(path)
-    fd, size = _open_regular(name)
+    name = os.fsdecode(path)
+    fd, size = open_regular(name)
     try:
         audio = AudioFile(name, fd, size)
     except BaseException:
@@ -303,7 +303,7 @@ def open_audio(path: str | os.PathLike[str]) -> AudioFile:
     if not low <= audio.sr <= high:
         audio.close()
         raise AudioUnsupportedError(
-            f"{_shown(name)}: its sampling rate is {audio.sr} Hz; rates from {low} to {high} Hz "
+            f"{printable(name)}: its sampling rate is {audio.sr} Hz; rates from {low} to {high} Hz "
             "are read. Export the file again at 44100 Hz."
         )
     if audio.exact and audio.n_samples == 0:
@@ -387,71 +387,6 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         )
 
 
-def _shown(path: str) -> str:
-    """A path that can be printed, whatever bytes its name is made of."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _open_regular(path: str) -> tuple[int, int]:
-    """Descriptor and size of a regular file; opening anything else could block for ever."""
-    try:
-        # Looked at before it is opened, since opening a device may do something; and again
-        # after, since it may have changed.
-        _check_regular(path, os.stat(path))
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        fd = os.open(path, flags)
-    except (OSError, ValueError) as error:
-        raise _not_opened(path, error) from error
-    try:
-        status = os.fstat(fd)
-        _check_regular(path, status)
-    except AudioError:
-        os.close(fd)
-        raise
-    if status.st_size == 0:
-        os.close(fd)
-        raise AudioEmptyError(
-            f"{_shown(path)}: the file has no bytes; only files with sound can be read. "
-            "Copy or download it again."
-        )
-    return fd, status.st_size
-
-
-def _check_regular(path: str, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise AudioIsDirectoryError(
-            f"{_shown(path)}: a directory; a single audio file is needed. Name a file in it."
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise AudioUnsupportedError(
-            f"{_shown(path)}: a pipe, socket or device; only regular files are read. "
-            "Copy its content to a file first."
-        )
-
-
-def _not_opened(path: str, error: OSError | ValueError) -> AudioError:
-    if isinstance(error, AudioError):
-        return error
-    if isinstance(error, PermissionError):
-        return AudioPermissionError(
-            f"{_shown(path)}: no permission to read it. Change its permissions or owner."
-        )
-    code = getattr(error, "errno", None)
-    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError) or code in (
-        errno.ENAMETOOLONG,
-        errno.ELOOP,
-    ):
-        why = "" if isinstance(error, FileNotFoundError) else f" ({_strerror(error)})"
-        return AudioNotFoundError(
-            f"{_shown(path)}: there is no such file{why}. Check the spelling of the path."
-        )
-    return AudioCorruptError(f"{_shown(path)}: the system cannot read it ({_strerror(error)}).")
-
-
-def _strerror(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
 def _open_source(path: str, fd: int, size: int) -> Source:
     """The first decoder that takes the file."""
     from genrescope.audio.sndfile import SndfileSource
@@ -459,7 +394,7 @@ def _open_source(path: str, fd: int, size: int) -> Source:
     try:
         head = read_at(fd, 16, 0)
     except OSError as error:
-        raise _not_opened(path, error) from error
+        raise not_opened(path, error) from error
     # By suffix too: garbage before the first frame hides what the file is.
     suffix = os.path.splitext(path)[1].lower()
     mpeg = _looks_mpeg(head) or suffix in (".mp3", ".mp2", ".mpga")
@@ -479,9 +414,10 @@ def _open_ffmpeg(path: str, fd: int, refusal: SourceError) -> Source:
     except SourceError as error:
         reason = f"libsndfile: {refusal}; ffmpeg: {error}"
         head = read_at(fd, 16, 0)
-        if not (head.startswith(_MAGIC) or head[4:8] == b"ftyp" or _looks_mpeg(head)):
+        known = head.startswith(_MAGIC) or head[4:8] == b"ftyp" or _looks_mpeg(head)
+        if isinstance(error, SourceForeignError) or not known:
             raise AudioUnsupportedError(
-                f"{_shown(path)}: not audio, or in a format that neither libsndfile nor FFmpeg "
+                f"{printable(path)}: not audio, or in a format that neither libsndfile nor FFmpeg "
                 f"reads ({reason}). Check that it is an audio file, or convert it to flac."
             ) from error
         if isinstance(refusal, SourceEmptyError) or isinstance(error, SourceEmptyError):
@@ -496,14 +432,14 @@ def _looks_mpeg(head: bytes) -> bool:
 
 def _corrupt(path: str, reason: str) -> AudioCorruptError:
     return AudioCorruptError(
-        f"{_shown(path)}: it begins like audio but cannot be decoded ({reason}). It may be "
+        f"{printable(path)}: it begins like audio but cannot be decoded ({reason}). It may be "
         "damaged or incomplete: copy or download it again."
     )
 
 
 def _empty(path: str) -> AudioEmptyError:
     return AudioEmptyError(
-        f"{_shown(path)}: the file holds no samples; only files with sound can be read. "
+        f"{printable(path)}: the file holds no samples; only files with sound can be read. "
         "Check that the recording or download was completed."
     )
 

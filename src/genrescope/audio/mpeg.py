@@ -22,7 +22,7 @@ __all__ = ["PREROLL", "FrameView", "MpegScan", "after_tags", "read_at", "scan_fr
 PREROLL = 18_432  # samples: 16 frames of 1152, 32 of 576; a frame refers back to at most 24
 
 _CHUNK = 1 << 16  # bytes read at a time
-_SEARCH = 4 << 20  # bytes of garbage looked through for a first frame
+_SEARCH = 1 << 20  # bytes of garbage looked through for frames, tags not counted
 _DECODER_DELAY = 529  # samples that every mp3 decoder adds, and gapless playing removes
 
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
@@ -67,8 +67,6 @@ class MpegScan:
         The information frame, empty where there is none.
     first : bytes
         Header of the first frame of sound (4 bytes).
-    lead : int
-        Bytes of garbage between the tags at the start and the first frame.
     """
 
     sr: int
@@ -79,12 +77,16 @@ class MpegScan:
     segments: tuple[tuple[int, int], ...]
     info: bytes
     first: bytes
-    lead: int
+
+    @property
+    def begin(self) -> int:
+        """Where the first frame starts, the information frame where there is one."""
+        return self.segments[0][0] - len(self.info)
 
     @property
     def clean(self) -> bool:
-        """Whether the frames follow one another from the tags on, with nothing between."""
-        return self.lead == 0 and len(self.segments) == 1
+        """Whether the frames follow one another with nothing between them."""
+        return len(self.segments) == 1
 
     @property
     def honest(self) -> bool:
@@ -175,9 +177,8 @@ def _sizes_for(header: bytes) -> dict[bytes, int] | None:
     return sizes if header[:3] in sizes else None
 
 
-def after_tags(fd: int) -> int:
-    """Where the ID3v2 tags at the start of the file end."""
-    pos = 0
+def after_tags(fd: int, pos: int = 0) -> int:
+    """Where the ID3v2 tags that begin at `pos` end (`pos`, if there are none)."""
     for _ in range(8):
         head = read_at(fd, 10, pos)
         if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 0x7F:
@@ -194,7 +195,8 @@ def _find_first(fd: int, start: int, size: int) -> int | None:
         chunk = read_at(fd, _CHUNK, pos)
         at = chunk.find(b"\xff")
         while 0 <= at < len(chunk) - 3:
-            if _chains(fd, pos + at, size):
+            sizes = _sizes_for(chunk[at : at + 4])
+            if sizes is not None and _chains(fd, pos + at, size, sizes, least=1):
                 return pos + at
             at = chunk.find(b"\xff", at + 1)
         if len(chunk) < _CHUNK:
@@ -203,18 +205,15 @@ def _find_first(fd: int, start: int, size: int) -> int | None:
     return None
 
 
-def _chains(fd: int, pos: int, size: int, links: int = 3) -> bool:
-    sizes = _sizes_for(read_at(fd, 4, pos))
-    if sizes is None:
-        return False
-    for _ in range(links):
+def _chains(fd: int, pos: int, size: int, sizes: dict[bytes, int], *, least: int) -> bool:
+    """Whether three frames in a row begin at `pos`; `least` will do if nothing follows them."""
+    for count in range(3):
         step = sizes.get(read_at(fd, 3, pos))
         if step is None:
-            # Fewer frames will do only where nothing but an old-style tag follows them.
-            return read_at(fd, 8, pos)[:3] in (b"TAG", b"APE")
+            return count >= least and read_at(fd, 3, pos) in (b"TAG", b"APE")
         pos += step
         if pos >= size - 3:
-            return pos <= size
+            return count + 1 >= least and pos <= size
     return True
 
 
@@ -222,7 +221,7 @@ def _walk(
     fd: int, pos: int, size: int, sizes: dict[bytes, int]
 ) -> tuple[int, list[tuple[int, int]]]:
     """Count whole frames from `pos` on, and say which bytes they fill."""
-    frames, step, segments, start = 0, 0, [], pos
+    frames, step, segments, start, budget = 0, 0, [], pos, _SEARCH
     get = sizes.get
     chunk, base = read_at(fd, _CHUNK, pos), pos
     while True:
@@ -244,10 +243,12 @@ def _walk(
             continue
         if pos > start:
             segments.append((start, pos))
-        # Foreign bytes: go on where two frames of the same kind follow one another.
-        resumed = _resume(fd, pos + 1, size, sizes)
+        # Foreign bytes: go on where frames of the same kind follow one another again.
+        pos = max(pos + 1, after_tags(fd, pos))
+        resumed = _resume(fd, pos, min(size, pos + budget), size, sizes)
         if resumed is None:
             return frames, segments
+        budget -= resumed - pos
         start = pos = resumed
         chunk, base = read_at(fd, _CHUNK, pos), pos
     if pos > start:
@@ -255,13 +256,12 @@ def _walk(
     return frames, segments
 
 
-def _resume(fd: int, pos: int, size: int, sizes: dict[bytes, int]) -> int | None:
-    while pos < size - 3:
+def _resume(fd: int, pos: int, stop: int, size: int, sizes: dict[bytes, int]) -> int | None:
+    while pos < stop - 3:
         chunk = read_at(fd, _CHUNK, pos)
         at = chunk.find(b"\xff")
         while 0 <= at < len(chunk) - 3:
-            step = sizes.get(chunk[at : at + 3])
-            if step is not None and read_at(fd, 3, pos + at + step) in sizes:
+            if chunk[at : at + 3] in sizes and _chains(fd, pos + at, size, sizes, least=2):
                 return pos + at
             at = chunk.find(b"\xff", at + 1)
         if len(chunk) < 4:
@@ -285,8 +285,7 @@ def scan_frames(fd: int, size: int) -> MpegScan | None:
     MpegScan or None
         None where no frames of MPEG audio are found after the tags.
     """
-    tags = after_tags(fd)
-    first = _find_first(fd, tags, size)
+    first = _find_first(fd, after_tags(fd), size)
     if first is None:
         return None
     header = read_at(fd, 4, first)
@@ -312,7 +311,6 @@ def scan_frames(fd: int, size: int) -> MpegScan | None:
         segments=tuple(segments),
         info=info,
         first=header,
-        lead=first - tags,
     )
 
 
@@ -346,11 +344,13 @@ class FrameView:
         Descriptor of the file; it stays the caller's to close.
     scan : MpegScan
         Where its frames are.
+    prefix : bytes, optional
+        What comes before them; default the information frame of `scan`, made truthful.
     """
 
-    def __init__(self, fd: int, scan: MpegScan) -> None:
+    def __init__(self, fd: int, scan: MpegScan, *, prefix: bytes | None = None) -> None:
         self._fd = fd
-        self._prefix = scan.truthful_info()
+        self._prefix = scan.truthful_info() if prefix is None else prefix
         self._segments: Sequence[tuple[int, int]] = scan.segments
         self._starts: list[int] = []
         end = len(self._prefix)

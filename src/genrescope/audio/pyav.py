@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.audio.source import SourceEmptyError, SourceError
+from genrescope.audio.source import SourceEmptyError, SourceError, SourceForeignError
 
 __all__ = ["FfmpegSource"]
 
@@ -48,12 +48,18 @@ class FfmpegSource:
         self._av = av
         self._fd, self._path = fd, path
         self._container: Any = None
+        self._try_open()
+
+    def _try_open(self) -> None:
         try:
             self._open()
-        except SourceError:
+        except (SourceError, MemoryError):
             self.close()
             raise
-        except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
+        except EOFError as error:
+            self.close()
+            raise SourceEmptyError("it ends where the sound should begin") from error
+        except (self._av.error.FFmpegError, OSError, ValueError) as error:
             self.close()
             raise SourceError(_reason(error)) from error
 
@@ -70,7 +76,7 @@ class FfmpegSource:
         stream = streams.best("audio") or next(iter(streams.audio), None)
         if stream is None:
             kinds = sorted({one.type for one in streams}) or ["nothing"]
-            raise ValueError(f"it holds {' and '.join(kinds)}, no audio")
+            raise SourceForeignError(f"it holds {' and '.join(kinds)}, no audio")
         self._stream = stream
         stream.codec_context.thread_count = 1
         self._packets = 0
@@ -108,11 +114,15 @@ class FfmpegSource:
         while True:
             try:
                 packet = next(packets)
+            except MemoryError:  # FFmpeg's own is also one of its other errors
+                raise
             except (StopIteration, error.FFmpegError, OSError, EOFError):
                 return
             self._packets += packet.size > 0
             try:
                 yield from packet.decode()
+            except MemoryError:
+                raise
             except (error.FFmpegError, ValueError, EOFError):
                 continue
 
@@ -160,10 +170,7 @@ class FfmpegSource:
 
     def _rewind(self) -> None:
         self.close()
-        try:
-            self._open()
-        except (self._av.error.FFmpegError, OSError, ValueError, EOFError) as error:
-            raise SourceError(_reason(error)) from error
+        self._try_open()
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """See :meth:`genrescope.audio.source.Source.read`."""

@@ -13,6 +13,11 @@ __all__ = ["SndfileSource"]
 
 _UNKNOWN = 2**62  # frames; libsndfile gives 2**63 - 1 where a header does not say
 
+# Samples decoded before a wanted position. An mp3 frame refers back to bytes of earlier ones,
+# and libsndfile goes back too few of them at low bit rates; after a seek, it leaves out the
+# overlap with the block before of Vorbis (at most 8192 samples).
+_PREROLL = {"MPEG": PREROLL, "OGG": 16_384}
+
 # Their length is a claim of the header or of the last page; all others divide the bytes.
 _CLAIMING = frozenset({"FLAC", "OGG"})
 
@@ -45,9 +50,12 @@ class SndfileSource:
     def __init__(self, fd: int, path: str, *, size: int, mpeg: bool) -> None:
         self._fd, self._path, self._size = fd, path, size
         self._view: FrameView | None = None
+        self._begin = 0
         scan = scan_frames(fd, size) if mpeg else None
-        if scan is not None and not (scan.clean and scan.honest):
-            self._view = FrameView(fd, scan)
+        if scan is not None:
+            self._begin = scan.begin
+            if not (scan.clean and scan.honest):
+                self._view = FrameView(fd, scan)
         self._open()
         if scan is not None:
             self._believe(scan)
@@ -60,8 +68,9 @@ class SndfileSource:
         if self._view is not None:
             self._view.seek(0)
         elif os.name == "posix":
-            # Where the descriptor stands is where libsndfile takes the file to begin.
-            os.lseek(self._fd, 0, os.SEEK_SET)
+            # Where the descriptor stands is where libsndfile takes the file to begin: past
+            # tags and garbage, where there are any.
+            os.lseek(self._fd, self._begin, os.SEEK_SET)
             where = self._fd
         else:
             where = self._path
@@ -71,7 +80,9 @@ class SndfileSource:
             raise SourceError(_reason(error)) from error
         self.sr, self.channels = int(self._file.samplerate), int(self._file.channels)
         self.format = f"{self._file.format}/{self._file.subtype}"
-        self._preroll = PREROLL if "MPEG" in self.format else 0
+        self._ogg = self._file.format == "OGG"
+        mpeg = "MPEG" in self.format
+        self._preroll = _PREROLL["MPEG"] if mpeg else _PREROLL["OGG"] if self._ogg else 0
         frames = int(self._file.frames)
         if frames > _UNKNOWN or frames == 0:
             # Empty, or a stream that was written without going back to fill its header in.
@@ -79,8 +90,9 @@ class SndfileSource:
             kind = SourceError if frames else SourceEmptyError
             raise kind("its header does not say how long it is")
         self._end = frames  # libsndfile reads no further than this
+        self._at = 0  # where it stands, should seeking be impossible
         self.n_samples: int | None = frames
-        self.exact = self._file.format not in _CLAIMING and not self._preroll
+        self.exact = self._file.format not in _CLAIMING and not mpeg
 
     def _believe(self, scan: MpegScan) -> None:
         """Take the length from the frames, and make libsndfile read all of them."""
@@ -96,31 +108,35 @@ class SndfileSource:
         stop = min(stop, self._end)
         if start >= stop:
             return np.empty((0, self.channels), np.float32)
-        # An mp3 frame refers back to bytes of earlier ones; libsndfile goes back too few of
-        # them at low bit rates, and after every read it seeks to where it already is.
+        # Also where the last read ended: soundfile seeks to where it already is.
         first = max(0, start - self._preroll)
         try:
+            if self._ogg and self._at:
+                # Its seeks in Vorbis are exact from the start only (libsndfile issue 885).
+                self.close()
+                self._open()
             if self._file.seekable():
                 self._file.seek(first)
-            elif start:
-                self._skip(start)
-                first = start
+            else:
+                self._skip(first)
             out = np.empty((stop - first, self.channels), np.float32)
             n = self._file.buffer_read_into(out, "float32")
+            self._at = first + n
         except (self._error, RuntimeError) as error:
             raise SourceError(_reason(error)) from error
         return out[start - first : n]
 
     def _skip(self, start: int) -> None:
         """Decode up to `start` in a file that cannot be sought in."""
-        self.close()
-        self._open()
+        if start < self._at:
+            self.close()
+            self._open()
         out = np.empty((65_536, self.channels), np.float32)
-        while start > 0:
-            n = self._file.buffer_read_into(out[:start], "float32")
+        while self._at < start:
+            n = self._file.buffer_read_into(out[: start - self._at], "float32")
             if n == 0:
                 return
-            start -= n
+            self._at += n
 
     def close(self) -> None:
         """See :meth:`genrescope.audio.source.Source.close`."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Source", "SourceEmptyError", "SourceError"]
+__all__ = ["Source", "SourceEmptyError", "SourceError", "SourceForeignError"]
 
 
 class SourceError(Exception):
@@ -15,6 +15,10 @@ class SourceError(Exception):
 
 class SourceEmptyError(SourceError):
     """A decoder knows the file, and finds no sound in it."""
+
+
+class SourceForeignError(SourceError):
+    """A decoder knows the file, and it is not of sound."""
 
 
 class Source(Protocol):

@@ -1,0 +1,163 @@
+"""The worker's side of :mod:`genrescope.audio.workers`: how it starts, and what it does.
+
+Workers import this module first, so it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+from genrescope.errors import GenrescopeError
+
+__all__ = ["QuietContext", "begin", "run"]
+
+# One thread a worker: with one worker a core, more of them only wait for one another.
+_ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+_launching = threading.Lock()
+
+
+class _QuietProcess(SpawnProcess):
+    """A spawned process that neither runs the caller's script nor hears Ctrl-C."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        with _launching, _without_main(), _without_interrupts():
+            return SpawnProcess._Popen(process_obj)
+
+
+class QuietContext(SpawnContext):
+    """Starts processes that neither run the caller's script nor hear Ctrl-C."""
+
+    Process = _QuietProcess
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep multiprocessing from telling processes launched here to import ``__main__``."""
+    original = spawn.get_preparation_data
+    here = threading.get_ident()
+
+    def prepare(name: str) -> dict[str, Any]:
+        data = original(name)
+        if threading.get_ident() == here:
+            data.pop("init_main_from_name", None)
+            data.pop("init_main_from_path", None)
+        return data
+
+    spawn.get_preparation_data = prepare
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = original
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes launched here never see SIGINT, not even while they start."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_function: Callable[[Any], Any] | None = None
+_refusal = ""
+
+
+def begin(blob: bytes, memory_limit: int | None) -> None:
+    """Make this process a worker."""
+    global _function, _refusal
+    # Before anything imports NumPy, which reads them once.
+    for variable in _ONE_THREAD:
+        os.environ[variable] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A handler written in Python would wait for the decoder to return.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _silence()
+    try:
+        _function = pickle.loads(blob)  # noqa: S301 (the caller made it)
+    except Exception as error:  # noqa: BLE001 (told with every item)
+        _refusal = f"{type(error).__name__} while a worker started: {error}"
+    _limit(memory_limit)
+
+
+def _silence() -> None:
+    """Send what decoders print to nowhere."""
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _limit(n_bytes: int | None) -> None:
+    """Limit the memory that can be allocated from now on; and leave no core dumps."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if n_bytes is None or not sys.platform.startswith("linux"):
+        return
+    # RLIMIT_DATA counts what can be written; RLIMIT_AS would count the address space that
+    # libraries reserve and never touch.
+    with contextlib.suppress(OSError, ValueError):
+        wanted = n_bytes + _allocated()
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def _allocated() -> int:
+    """Bytes of this process that RLIMIT_DATA counts."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def run(blob: bytes) -> tuple[str, bytes]:
+    """Do one item; whatever happens is an answer."""
+    try:
+        if _function is None:
+            return "exception", pickle.dumps(_refusal)
+        item = pickle.loads(blob)  # noqa: S301 (the caller made it)
+        return "result", pickle.dumps(_function(item), pickle.HIGHEST_PROTOCOL)
+    except GenrescopeError as error:
+        return _told(error)
+    except MemoryError:
+        return "memory", pickle.dumps(None)
+    except BaseException as error:  # noqa: BLE001 (a SystemExit is no reason to go, either)
+        return "exception", pickle.dumps(f"{type(error).__name__}: {error}")
+
+
+def _told(error: GenrescopeError) -> tuple[str, bytes]:
+    try:
+        payload = pickle.dumps(error)
+        pickle.loads(payload)  # noqa: S301 (made in the line before)
+    except Exception:  # noqa: BLE001 (an error class that does not survive pickling)
+        return "exception", pickle.dumps(f"{type(error).__name__}: {error}")
+    return "result", payload

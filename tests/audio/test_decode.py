@@ -1,0 +1,639 @@
+"""Decoding: the same samples as librosa, exact slices, and no file that gets through untold."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from genrescope.audio.decode import AUDIO_SUFFIXES, audio_info, open_audio, read_audio
+from genrescope.audio.workers import map_isolated
+from genrescope.errors import (
+    AudioCorruptError,
+    AudioEmptyError,
+    AudioError,
+    AudioIsDirectoryError,
+    AudioNotFiniteError,
+    AudioNotFoundError,
+    AudioPermissionError,
+    AudioSilentError,
+    AudioTooShortError,
+    AudioUnsupportedError,
+)
+from tests.audio.broken import encode, encode_av, make_broken_folder, mp3_frames
+
+SR = 44_100
+
+
+def open_files() -> int:
+    """Descriptors that this process has open (0 where that cannot be seen)."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+def music(seconds: float = 8.0, sr: int = SR) -> np.ndarray:
+    """Stereo sound that changes all the time, so that no two places are alike."""
+    t = np.arange(int(seconds * sr)) / sr
+    rng = np.random.default_rng(7)
+    left = 0.4 * np.sin(2 * np.pi * (200 + 90 * t) * t) + 0.1 * rng.standard_normal(len(t))
+    right = 0.4 * np.sin(2 * np.pi * (900 - 40 * t) * t) * np.sin(3 * t)
+    return np.stack([left, right], axis=1).astype(np.float32)
+
+
+# --- the same samples as librosa --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"sr": 22_050},
+        {"offset": 3.21, "duration": 1.7},
+        {"offset": 12.0, "duration": 2.5, "sr": 22_050},
+        {"offset": 29.0, "sr": 16_000},
+    ],
+    ids=str,
+)
+def test_real_clips_match_librosa(fma_clips: list[Path], how: dict[str, float]) -> None:
+    for path in fma_clips:
+        y, sr = read_audio(path, **how)  # type: ignore[arg-type]
+        want, want_sr = librosa.load(path, **{"sr": None, **how})
+        assert sr == want_sr
+        assert y.dtype == np.float32
+        assert y.shape == want.shape
+        np.testing.assert_allclose(y, want, rtol=0, atol=1e-7)
+
+
+def test_whole_songs_match_librosa(songs: list[Path]) -> None:
+    for path in songs:
+        y, sr = read_audio(path, offset=20, duration=15)
+        want, want_sr = librosa.load(path, sr=None, offset=20, duration=15)
+        assert sr == want_sr
+        np.testing.assert_allclose(y, want, rtol=0, atol=1e-7)
+
+
+def test_channels_match_librosa(fma_clips: list[Path]) -> None:
+    y, _ = read_audio(fma_clips[0], mono=False, duration=2)
+    want, _ = librosa.load(fma_clips[0], sr=None, mono=False, duration=2)
+    assert y.shape == (2 * SR, 2)
+    np.testing.assert_array_equal(y.T, want)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize("sr", [8_000, 44_100, 192_000])
+def test_any_channels_and_rate_match_librosa(tmp_path: Path, channels: int, sr: int) -> None:
+    y = np.tile(music(0.5), (1, 3))[:, :channels]
+    (tmp_path / "a.wav").write_bytes(encode(y, sr, subtype="FLOAT"))
+    got, _ = read_audio(tmp_path / "a.wav", sr=22_050)
+    want, _ = librosa.load(tmp_path / "a.wav", sr=22_050)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "tolerance"),
+    [
+        ("PCM_U8", 2**-7),
+        ("PCM_16", 2**-15),
+        ("PCM_24", 2**-23),
+        ("PCM_32", 2**-24),
+        ("FLOAT", 0),
+        ("DOUBLE", 0),
+    ],
+)
+def test_every_depth_keeps_full_scale(tmp_path: Path, subtype: str, tolerance: float) -> None:
+    y = music(0.2)
+    (tmp_path / "a.wav").write_bytes(encode(y, SR, subtype=subtype))
+    got, _ = read_audio(tmp_path / "a.wav", mono=False)
+    np.testing.assert_allclose(got, y, rtol=0, atol=tolerance)
+
+
+def test_float_above_full_scale_is_kept(tmp_path: Path) -> None:
+    y = np.array([0.0, 3.5, -7.25] * 100, np.float32)
+    (tmp_path / "a.wav").write_bytes(encode(y, SR, subtype="FLOAT"))
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav")[0], y)
+
+
+# --- exact slices -----------------------------------------------------------------------
+
+
+def _slice_file(kind: str, folder: Path) -> Path:
+    y = music()
+    lossy = {"format": "MP3", "subtype": "MPEG_LAYER_III"}
+    data = {
+        "wav": lambda: encode(y, SR),
+        "telephone wav": lambda: encode(y[:, 0], 8_000, subtype="GSM610"),  # cannot be sought in
+        "flac": lambda: encode(y, SR, format="FLAC", subtype="PCM_24"),
+        "ogg": lambda: encode(y, SR, format="OGG", subtype="VORBIS"),
+        "opus": lambda: encode(y, 48_000, format="OGG", subtype="OPUS"),
+        "mp3 cbr": lambda: encode(y, SR, **lossy, bitrate_mode="CONSTANT"),
+        # 32 kbit/s: frames lean on bytes of many frames before them
+        "mp3 cbr low": lambda: encode(
+            y, SR, **lossy, bitrate_mode="CONSTANT", compression_level=0.99
+        ),
+        "mp3 vbr": lambda: encode(y, SR, **lossy, bitrate_mode="VARIABLE", compression_level=0.2),
+        "mp3 vbr low": lambda: encode(
+            y, SR, **lossy, bitrate_mode="VARIABLE", compression_level=0.99
+        ),
+        "mp3 half rate": lambda: encode(
+            y, 16_000, **lossy, bitrate_mode="CONSTANT", compression_level=0.99
+        ),
+        # without the noise that a decoder makes up: it is another one after a seek
+        "m4a": lambda: encode_av(y, SR, codec="aac", format="ipod", options={"aac_pns": "0"}),
+        "lossless m4a": lambda: encode_av(y, SR, codec="alac", format="ipod"),
+        "mp3 in mp4": lambda: encode_av(y, SR, codec="libmp3lame", format="mp4"),
+        "aac": lambda: encode_av(y, SR, codec="aac", format="adts", options={"aac_pns": "0"}),
+        "wma": lambda: encode_av(y, SR, codec="wmav2", format="asf"),
+        "webm": lambda: encode_av(y, 48_000, codec="libopus", format="webm"),
+        "ac3": lambda: encode_av(y, SR, codec="ac3", format="ac3"),
+    }[kind]()
+    path = folder / f"{kind.replace(' ', '_')}.bin"  # no suffix helps
+    path.write_bytes(data)
+    return path
+
+
+KINDS = [
+    "wav",
+    "telephone wav",
+    "flac",
+    "ogg",
+    "opus",
+    "mp3 cbr",
+    "mp3 cbr low",
+    "mp3 vbr",
+    "mp3 vbr low",
+    "mp3 half rate",
+    "m4a",
+    "lossless m4a",
+    "mp3 in mp4",
+    "aac",
+    "wma",
+    "webm",
+    "ac3",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slice_equals_part_of_full_decode(tmp_path: Path, kind: str) -> None:
+    path = _slice_file(kind, tmp_path)
+    full, sr = read_audio(path)
+    rng = np.random.default_rng(3)
+    # Backwards and forwards, near and far, from one open file.
+    starts = [len(full) - 5000, *rng.integers(0, len(full) - 9000, 8).tolist(), 0, 1, len(full) - 1]
+    with open_audio(path) as audio:
+        for start in starts:
+            got = audio.read(offset=(start + 0.5) / sr, duration=8000.5 / sr)
+            want = full[start : start + 8000]
+            assert len(got) == len(want)
+            # Half an ulp: some mp3 decoders add up in an order that depends on the position.
+            np.testing.assert_allclose(got, want, rtol=0, atol=2e-7, err_msg=f"at {start}")
+    # And from a file that was not open before.
+    start = len(full) // 2
+    got, _ = read_audio(path, offset=(start + 0.5) / sr, duration=0.1)
+    np.testing.assert_allclose(got, full[start : start + int(0.1 * sr)], rtol=0, atol=2e-7)
+
+
+def test_slices_of_real_songs(songs: list[Path]) -> None:
+    for path in songs[:2]:
+        full, sr = read_audio(path)
+        with open_audio(path) as audio:
+            assert audio.exact
+            assert audio.n_samples == len(full)
+            for start in (len(full) - 40_000, 777_777, 1):
+                got = audio.read(offset=(start + 0.5) / sr, duration=0.5)
+                np.testing.assert_array_equal(got, full[start : start + sr // 2])
+
+
+def test_made_up_noise_of_aac_stays_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a.m4a").write_bytes(encode_av(music(), SR, codec="aac", format="ipod"))
+    full, _ = read_audio(tmp_path / "a.m4a")
+    got, _ = read_audio(tmp_path / "a.m4a", offset=5.0, duration=1.0)
+    assert np.corrcoef(got, full[5 * SR : 6 * SR])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("kind", ["mp3 vbr", "flac", "ogg", "m4a", "wma"])
+def test_reading_at_and_past_the_end(tmp_path: Path, kind: str) -> None:
+    path = _slice_file(kind, tmp_path)
+    full, sr = read_audio(path)
+    with open_audio(path) as audio:
+        last = audio.read(offset=(len(full) - 10.5) / sr, duration=5.0)
+        np.testing.assert_array_equal(last, full[-11:])
+        assert audio.n_samples == len(full)  # it has seen the end
+        assert audio.exact
+        assert len(audio.read(offset=len(full) / sr + 1, duration=5.0)) == 0
+        assert len(audio.read(offset=1e6)) == 0
+        assert audio.read(offset=1e6, mono=False).shape == (0, 2)
+        assert len(audio.read(duration=0)) == 0
+
+
+def test_reading_in_blocks_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("mp3 cbr low", "flac", "ogg", "m4a"):
+        path = _slice_file(kind, tmp_path)
+        full, _ = read_audio(path)
+        monkeypatch.setattr("genrescope.audio.decode._BLOCK", 20_000)
+        np.testing.assert_array_equal(read_audio(path)[0], full)
+        monkeypatch.undo()
+
+
+# --- lengths ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mp3() -> list[bytes]:
+    """Frames of a variable-bit-rate mp3 of 8 s, the information frame first."""
+    loud = music()
+    loud[SR:] *= 1e-3
+    data = encode(
+        loud, SR, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE",
+        compression_level=0.1,
+    )  # fmt: skip
+    return list(mp3_frames(data))
+
+
+def _claim(info: bytes, n_frames: int) -> bytes:
+    at = max(info.find(b"Xing"), info.find(b"Info")) + 8
+    return info[:at] + struct.pack(">I", n_frames) + info[at + 4 :]
+
+
+@pytest.mark.parametrize("claimed", [1, 3, 10**6])
+def test_lying_frame_count(tmp_path: Path, mp3: list[bytes], claimed: int) -> None:
+    honest, liar = tmp_path / "honest.mp3", tmp_path / "liar.mp3"
+    honest.write_bytes(b"".join(mp3))
+    liar.write_bytes(_claim(mp3[0], claimed) + b"".join(mp3[1:]))
+    want, _ = read_audio(honest)
+    info = audio_info(liar)
+    assert info.exact
+    assert abs(info.n_samples - len(want)) < 1152  # the padding at the end is not known any more
+    got, _ = read_audio(liar)
+    n = min(len(got), len(want))
+    assert len(got) == info.n_samples
+    np.testing.assert_array_equal(got[:n], want[:n])
+
+
+def test_variable_bit_rate_without_header(tmp_path: Path, mp3: list[bytes]) -> None:
+    largest = max(range(1, 60), key=lambda i: len(mp3[i]))
+    frames = mp3[largest:]
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"".join(frames))
+    # The decoder guesses the length from the first frame: too short if that is a large one.
+    assert soundfile.info(path).frames < 0.8 * 1152 * len(frames)
+    info = audio_info(path)
+    y, _ = read_audio(path)
+    assert info.exact
+    assert len(y) == info.n_samples
+    assert abs(len(y) - 1152 * len(frames)) < 1152
+
+
+def test_cut_mp3_has_the_length_of_what_is_left(tmp_path: Path, fma_clips: list[Path]) -> None:
+    path = tmp_path / "cut.mp3"
+    path.write_bytes(fma_clips[0].read_bytes()[:400_000])
+    full, _ = read_audio(fma_clips[0])
+    info = audio_info(path)
+    y, _ = read_audio(path)
+    assert info.exact
+    assert len(y) == info.n_samples
+    np.testing.assert_array_equal(y, full[: len(y)])
+    assert abs(len(y) / len(full) - 400_000 / fma_clips[0].stat().st_size) < 0.01
+
+
+def test_garbage_between_frames_is_skipped(tmp_path: Path, mp3: list[bytes]) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"".join(mp3))
+    want, _ = read_audio(path)
+    path.write_bytes(b"".join([*mp3[:60], b"garbage\xff\xfb\x11" * 999, *mp3[60:]]))
+    got, _ = read_audio(path)
+    assert len(got) == len(want)
+    same = np.isclose(got, want, atol=1e-6)
+    assert same[: 55 * 1152].all()
+    assert same[75 * 1152 :].all()
+
+
+def test_glued_files_are_read_to_the_end(tmp_path: Path, fma_clips: list[Path]) -> None:
+    path = tmp_path / "glued.mp3"
+    path.write_bytes(fma_clips[0].read_bytes() + fma_clips[1].read_bytes())
+    info = audio_info(path)
+    assert info.exact
+    assert info.duration == pytest.approx(60.0, abs=0.1)
+    second, _ = read_audio(fma_clips[1], offset=10, duration=5)
+    at = audio_info(fma_clips[0]).n_samples
+    around, _ = read_audio(path, offset=(at / SR) + 9.8, duration=5.4)
+    best = np.argmax(np.correlate(around[: 2 * SR // 5 + SR], second[:SR], mode="valid"))
+    np.testing.assert_allclose(around[best : best + 4 * SR], second[: 4 * SR], atol=1e-6)
+
+
+def test_flac_that_claims_too_much_can_be_measured(tmp_path: Path) -> None:
+    y = music(3.0)
+    flac = encode(y, SR, format="FLAC")
+    for n in (10 * SR, 0, 2**36 - 1):
+        path = tmp_path / f"{n}.flac"
+        path.write_bytes(
+            flac[:21] + bytes([flac[21] & 0xF0 | n >> 32]) + struct.pack(">I", n & 0xFFFFFFFF)
+            + flac[26:]
+        )  # fmt: skip
+        with open_audio(path) as audio:
+            if n == 10 * SR:
+                assert not audio.exact
+                assert audio.duration == 10.0
+                assert len(audio.read(offset=7.0, duration=1.0)) == 0  # how the caller finds out
+            assert audio.measure() == len(y)
+            assert audio.exact
+            assert audio.duration == 3.0
+            got = audio.read(mono=False)
+        np.testing.assert_allclose(got, y, atol=2**-15)
+
+
+def test_streamed_wav_is_read_to_the_end(tmp_path: Path) -> None:
+    wav = encode(music(2.0), SR)
+    at = wav.index(b"data") + 4
+    for size in (b"\xff\xff\xff\xff", bytes(4)):
+        (tmp_path / "a.wav").write_bytes(wav[:4] + size + wav[8:at] + size + wav[at + 4 :])
+        assert len(read_audio(tmp_path / "a.wav")[0]) == 2 * SR
+
+
+@pytest.mark.skipif(not hasattr(os, "truncate"), reason="needs sparse files")
+def test_windows_of_a_3_hour_mix_take_no_memory(tmp_path: Path) -> None:
+    path, seconds = tmp_path / "mix.wav", 3 * 3600
+    head = bytearray(encode(music(1.0), SR))
+    at = head.index(b"data") + 4
+    n_bytes = seconds * SR * 4
+    head[4:8], head[at : at + 4] = struct.pack("<I", n_bytes + at - 4), struct.pack("<I", n_bytes)
+    path.write_bytes(head)
+    os.truncate(path, n_bytes + at + 4)  # a hole in the file, nothing on the disk
+    tracemalloc.start()
+    with open_audio(path) as audio:
+        assert audio.duration == seconds
+        for offset in np.linspace(0, seconds - 30, 5):
+            assert len(audio.read(offset=float(offset), duration=30.0)) == 30 * SR
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+
+
+def test_slices_of_a_long_mp3(tmp_path: Path, fma_clips: list[Path]) -> None:
+    frames = list(mp3_frames(fma_clips[0].read_bytes()))[1:]
+    path = tmp_path / "long.mp3"
+    path.write_bytes(b"".join(frames) * 40)
+    once = len(frames) * 1152 / SR
+    with open_audio(path) as audio:
+        assert audio.exact
+        assert audio.duration == pytest.approx(40 * once, abs=0.1)
+        early = audio.read(offset=once + 5, duration=3)
+        late = audio.read(offset=38 * once + 5, duration=3)
+    np.testing.assert_allclose(early, late, atol=1e-6)
+
+
+# --- files that are not what they seem --------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def broken(
+    tmp_path_factory: pytest.TempPathFactory, fma_clips: list[Path]
+) -> tuple[Path, dict[str, type[AudioError] | None]]:
+    folder = tmp_path_factory.mktemp("broken")
+    return folder, make_broken_folder(folder, fma_clips[0])
+
+
+def test_every_kind_of_broken_file(
+    broken: tuple[Path, dict[str, type[AudioError] | None]],
+) -> None:
+    folder, expected = broken
+    assert sum(error is not None for error in expected.values()) >= 30
+    list(map_isolated(str, [1]))  # the first worker leaves a helper of multiprocessing behind
+    before = open_files()
+    names = list(expected)
+    results = map_isolated(read_audio, [folder / name for name in names], workers=1, timeout=30)
+    for name, (path, result) in zip(names, results, strict=True):
+        want = expected[name]
+        if want in (None, AudioSilentError, AudioTooShortError):  # a matter of recognition
+            assert not isinstance(result, AudioError), f"{name}: {result!r}"
+            y, sr = result
+            assert y.dtype == np.float32
+            assert np.isfinite(y).all()
+            assert sr >= 8000
+            if want is None:
+                assert len(y) > 0.5 * sr
+                assert np.abs(y).max() > 0.01
+        else:
+            assert type(result) is want, f"{name}: {result!r}"
+            shown = os.fsencode(path).decode("utf-8", "replace")
+            assert str(result).startswith(shown + ": ")
+            assert len(str(result)) < len(shown) + 400
+    assert open_files() == before
+
+
+def test_no_file_leaves_a_handle_open(
+    broken: tuple[Path, dict[str, type[AudioError] | None]],
+) -> None:
+    folder, expected = broken
+    before = open_files()
+    for name in expected:
+        try:
+            with open_audio(folder / name) as audio:
+                audio.read(duration=0.2)
+                audio.close()  # twice does no harm
+        except AudioError:
+            pass
+    assert open_files() == before
+
+
+def test_lost_and_odd_paths(tmp_path: Path) -> None:
+    with pytest.raises(AudioNotFoundError) as lost:
+        read_audio(tmp_path / "none.mp3")
+    assert isinstance(lost.value, FileNotFoundError)
+    with pytest.raises(AudioIsDirectoryError):
+        read_audio(tmp_path)
+    for path in ("a\0b.mp3", str(tmp_path / ("x" * 400)), str(tmp_path / "none" / "a.mp3")):
+        with pytest.raises(AudioNotFoundError):
+            read_audio(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_sockets_and_devices_never_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp3")
+    for path in (tmp_path / "pipe.mp3", Path("/dev/null"), Path("/dev/zero")):
+        with pytest.raises(AudioUnsupportedError, match="regular"):
+            read_audio(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs Unix permissions")
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(encode(music(0.1), SR))
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # root reads everything: let the system say no
+
+        def refuse(*args: object) -> int:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("genrescope.audio.files.os.open", refuse)
+    with pytest.raises(AudioPermissionError, match="permission"):
+        read_audio(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+@pytest.mark.parametrize("codec", ["wav", "m4a"])
+def test_names_of_any_bytes(tmp_path: Path, codec: str) -> None:
+    y = music(0.5)
+    data = encode(y, SR) if codec == "wav" else encode_av(y, SR, codec="aac", format="ipod")
+    for name in (b"\xff\xfe\xe9.x", "\U0001f3b5 – 音.x".encode(), b"-n\n.x", b"%s {}.x"):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        Path(os.fsdecode(path)).write_bytes(data)
+        for spelling in (path, os.fsdecode(path), Path(os.fsdecode(path))):
+            assert len(read_audio(spelling)[0]) >= len(y)  # type: ignore[arg-type]
+    (tmp_path / os.fsdecode(b"\xff.mp3")).write_bytes(b"text")
+    with pytest.raises(AudioUnsupportedError) as error:
+        read_audio(tmp_path / os.fsdecode(b"\xff.mp3"))
+    str(error.value).encode()  # can be printed
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_not_finite_is_found_where_it_is(tmp_path: Path, value: float, subtype: str) -> None:
+    y = music(2.0)
+    y[SR, 1] = value
+    (tmp_path / "a.wav").write_bytes(encode(y, SR, subtype=subtype))
+    with pytest.raises(AudioNotFiniteError):
+        read_audio(tmp_path / "a.wav")
+    assert len(read_audio(tmp_path / "a.wav", duration=0.9)[0]) == int(0.9 * SR)
+
+
+def test_too_large_for_float32_is_not_finite(tmp_path: Path) -> None:
+    y = np.full(SR, 1e300)
+    (tmp_path / "a.wav").write_bytes(encode(y, SR, subtype="DOUBLE"))
+    with pytest.raises(AudioNotFiniteError):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
+    (tmp_path / "good.wav").write_bytes(encode(music(1.0), SR))
+    for text in (
+        f"ffconcat version 1.0\nfile '{tmp_path}/good.wav'\n",
+        "ffconcat version 1.0\nfile 'good.wav'\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{tmp_path}/good.wav\n",
+    ):
+        for suffix in (".mp3", ".m3u8", ".m4a"):
+            path = tmp_path / f"list{suffix}"
+            path.write_text(text)
+            with pytest.raises(AudioUnsupportedError):
+                read_audio(path)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2**31 - 1])
+def test_absurd_rates_are_refused(tmp_path: Path, rate: int) -> None:
+    wav = encode(music(0.1), SR)
+    (tmp_path / "a.wav").write_bytes(wav[:24] + struct.pack("<I", rate) + wav[28:])
+    with pytest.raises(AudioUnsupportedError, match=f"{rate} Hz"):
+        read_audio(tmp_path / "a.wav", sr=22_050)
+
+
+@pytest.mark.parametrize(
+    "how", [{"offset": -1.0}, {"offset": float("nan")}, {"duration": -1.0}, {"sr": 0}]
+)
+def test_senseless_arguments(tmp_path: Path, how: dict[str, float]) -> None:
+    (tmp_path / "a.wav").write_bytes(encode(music(0.1), SR))
+    with pytest.raises(ValueError, match=next(iter(how))):
+        read_audio(tmp_path / "a.wav", **how)  # type: ignore[arg-type]
+
+
+def test_header_of_sound_without_sound(tmp_path: Path) -> None:
+    flac = encode(music(1.0), SR, format="FLAC")
+    (tmp_path / "a.flac").write_bytes(flac[:100])
+    with pytest.raises((AudioEmptyError, AudioCorruptError)):
+        read_audio(tmp_path / "a.flac")
+
+
+def test_info(tmp_path: Path, fma_clips: list[Path]) -> None:
+    info = audio_info(fma_clips[0])
+    assert (info.sr, info.channels, info.exact) == (44_100, 2, True)
+    assert info.duration == pytest.approx(30.0, abs=0.1)
+    assert info.decoder == "libsndfile"
+    assert info.format == "MP3/MPEG_LAYER_III"
+    (tmp_path / "a.m4a").write_bytes(encode_av(music(1.0), SR, codec="aac", format="ipod"))
+    info = audio_info(tmp_path / "a.m4a")
+    assert (info.decoder, info.format, info.exact) == ("ffmpeg", "mov/aac", False)
+    assert {".mp3", ".flac", ".m4a", ".wma", ".opus"} <= AUDIO_SUFFIXES
+
+
+def test_imports_no_decoder_before_it_is_needed() -> None:
+    code = (
+        "import sys; from genrescope.audio import decode, workers;"
+        "print([m for m in ('soundfile', 'soxr', 'av', 'librosa', 'pebble') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+# --- whatever the bytes -----------------------------------------------------------------
+
+
+def _survives(path: Path) -> None:
+    """Samples or an AudioError, as read whole and as read in windows."""
+    try:
+        with open_audio(path) as audio:
+            audio.read(offset=1.0, duration=0.5)
+            y = audio.read()
+            assert np.isfinite(y).all()
+            assert len(y) > 0
+            assert audio.exact
+            assert audio.n_samples == len(y)
+            assert len(audio.read(offset=(len(y) + 1) / audio.sr)) == 0
+    except AudioError:
+        pass
+
+
+def _mutants(data: bytes, seed: int, count: int) -> Iterator[bytes]:
+    rng = random.Random(seed)
+    for _ in range(count):
+        wild = bytearray(data)
+        for _ in range(rng.choice((1, 3, 30, 300))):
+            wild[rng.randrange(min(len(wild), rng.choice((200, 5000, len(wild)))))] = rng.randrange(
+                256
+            )
+        if rng.random() < 0.5:
+            del wild[rng.randrange(len(wild)) :]
+        if rng.random() < 0.3:
+            at = rng.randrange(len(wild) + 1)
+            wild[at:at] = rng.randbytes(rng.randrange(3000))
+        yield bytes(wild)
+
+
+@pytest.mark.parametrize("kind", ["mp3", "flac", "ogg", "wav", "m4a", "wma"])
+def test_damaged_bytes_give_samples_or_an_error(
+    tmp_path: Path, fma_clips: list[Path], kind: str
+) -> None:
+    y, _ = read_audio(fma_clips[0], duration=2.0, mono=False)
+    data = {
+        "mp3": lambda: fma_clips[0].read_bytes()[:100_000],
+        "flac": lambda: encode(y, SR, format="FLAC")[:100_000],
+        "ogg": lambda: encode(y, SR, format="OGG", subtype="VORBIS"),
+        "wav": lambda: encode(y, SR)[:100_000],
+        "m4a": lambda: encode_av(y, SR, codec="aac", format="ipod"),
+        "wma": lambda: encode_av(y, SR, codec="wmav2", format="asf"),
+    }[kind]()
+    paths = []
+    for i, wild in enumerate(_mutants(data, seed=len(kind), count=60)):
+        paths.append(tmp_path / f"{i}.{kind}")
+        paths[-1].write_bytes(wild)
+    results = list(map_isolated(_survives, paths, workers=1, timeout=20))
+    for path, result in results:
+        assert result is None, f"{path.name}: {result!r}"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary(max_size=600), st.sampled_from(["", "ID3\x03", "RIFF", "fLaC", "OggS", "ÿû"]))
+def test_any_bytes_give_samples_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.mp3"
+    path.write_bytes(head.encode("latin-1") + tail)
+    _survives(path)
