@@ -27,6 +27,7 @@ from genrescope.apps.cli.sinks import dump, list_failures
 from genrescope.audio import frames
 from genrescope.learn.prediction import FailedPrediction
 from tests.apps.command import COMMAND, environment, on_terminal, run
+from tests.audio.broken import make_broken_folder
 from tests.learn.tinybundle import GENRES, make_bundle
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and terminals")
@@ -322,6 +323,31 @@ def test_a_missing_path_does_not_stop_the_rest(tiny: Path, noises: Path) -> None
     assert done.returncode == 1
     assert b"1 of 3 files could not be recognised" in done.stderr
     assert b"nowhere.mp3" in done.stderr
+
+
+def test_a_folder_full_of_broken_files(tiny: Path, fma_clips: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    expected = make_broken_folder(folder, fma_clips[0])
+    try:
+        done = run("predict", folder, "--json", "--bundle", tiny, timeout=280)
+    finally:
+        for path in folder.iterdir():
+            if not path.is_symlink():
+                path.chmod(0o600)
+    assert done.returncode == 1
+    whole = json.loads(done.stdout)
+    errors = {Path(entry["path"]).name: entry for entry in whole["errors"]}
+    recognised = {Path(entry["path"]).name for entry in whole["predictions"]}
+    assert len(errors) >= 30
+    assert {name: entry["error"] for name, entry in errors.items()} == {
+        name: error.__name__ for name, error in expected.items() if error is not None
+    }
+    assert recognised == {name for name, error in expected.items() if error is None}
+    # Each says which file, and its own reason.
+    for name, entry in errors.items():
+        assert printable(name).encode("utf-8", "replace").decode() in printable(entry["message"])
+    assert b"Traceback" not in done.stderr
+    assert b"could not be recognised" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,9 @@ def _drifting_noise(out: Samples, rng: np.random.Generator) -> None:
         out += (
             0.1 * swell * np.sin(2 * np.pi * frequency * t + 3 * np.sin(2 * np.pi * rate * 9 * t))
         )
-    brown = np.cumsum(rng.normal(size=len(t)))
-    brown -= np.convolve(np.pad(brown, 500, mode="edge"), np.ones(1001) / 1001, mode="valid")
+    walk = np.cumsum(rng.normal(size=len(t) + 1000))
+    total = np.cumsum(walk)
+    brown = walk[500:-500] - (total[1000:] - total[:-1000]) / 1000  # without its slow drift
     out += 0.1 * brown / np.abs(brown).max() * np.sin(2 * np.pi * 0.2 * t) ** 2
 
 

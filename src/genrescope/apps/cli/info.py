@@ -52,7 +52,8 @@ def _describe(screen: Console, card: Mapping[str, Any], *, where: str) -> None:
     _paragraph(
         screen,
         "Trained on",
-        f"{training['data']}: {training['tracks']:,} tracks by {training['artists']:,} artists "
+        f"{training['data']}: {_count(training['tracks'], 'track')} by "
+        f"{_count(training['artists'], 'artist')} "
         f"({training['licence']})",
     )
     _paragraph(screen, "Made by", f"{training['command']}   ({card['created']})")
@@ -145,7 +146,11 @@ def _paragraph(screen: Console, label: str, text: str) -> None:
 
     left = f" {label:<{_LABEL}}" if label else " "
     width = (min(screen.width, 100) if screen.is_terminal else 100) - len(left)
-    lines = textwrap.wrap(printable(text), max(width, 20), break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(printable(text), max(width, 20), break_on_hyphens=False, break_long_words=False) or [""]
     for place, line in enumerate(lines):
         shown = Text(left if place == 0 else " " * len(left), style="dim")
         screen.print(shown.append(line, style="not dim"))
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -12,6 +12,7 @@ from genrescope.apps.cli.demo import demo
 from genrescope.apps.cli.evaluate import evaluate
 from genrescope.apps.cli.info import info
 from genrescope.apps.cli.predict import predict
+from genrescope.apps.cli.train import train
 from genrescope.errors import GenrescopeError
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ def _root(
 
 for command in (predict, demo, info, evaluate, audit):
     app.command()(command)
+app.add_typer(train, name="train")
 
 
 def main() -> None:
