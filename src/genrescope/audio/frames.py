@@ -333,7 +333,7 @@ def _describe_window(y: FloatArray, sr: int) -> FloatArray:
     """One window of sound to one feature row [N_FEATURES]."""
     power = _sampled_power(y, sr)
     db = _mel_db(power, sr)
-    top = float(db.max())
+    top = float(db[:READ_BANDS].max())
     frames = _quantise(db, top=top, low=top - RANGE_DB)
     # The dense part's floor follows the loudest of the window: the sampled frames, on its scale.
     scale = (REFERENCE_HZ / sr) ** 2
@@ -354,18 +354,29 @@ def _offsets(duration: float, n_windows: int) -> npt.NDArray[np.float64]:
 
 
 def _describe(
-    read: Callable[[float], FloatArray], *, sr: int, duration: float, n_windows: int, name: str
+    read: Callable[[float], FloatArray],
+    *,
+    sr: int,
+    duration: float,
+    n_windows: int,
+    name: str,
+    measure: Callable[[], float] | None = None,
 ) -> TrackFeatures:
-    """Describe windows that ``read(offset)`` delivers; silent ones are left out."""
-    offsets = _offsets(duration, n_windows)
+    """Describe windows that ``read(offset)`` delivers; silent ones are left out.
+
+    Where the duration is a header's word, ``measure`` finds the true one; it is asked only when a
+    window turns out shorter than it should be.
+    """
+    if n_windows < 1:
+        raise DataError(f"n_windows is {n_windows}; at least 1 window must be looked at")
     rows: list[FloatArray] = []
     kept: list[float] = []
     longest = 0
-    for offset in offsets.tolist():
+    for offset in _offsets(duration, n_windows).tolist():
         y = read(offset)
-        if len(y) == 0 and offset > 0 and not rows and offset == offsets[-1]:
-            # The header promised more than there is: what there is lies at the start.
-            offset, y = 0.0, read(0.0)
+        expected = min(WINDOW_SECONDS, duration - offset)
+        if measure is not None and len(y) < (expected - MIN_SECONDS) * sr:
+            return _describe(read, sr=sr, duration=measure(), n_windows=n_windows, name=name)
         longest = max(longest, len(y))
         if len(y) < MIN_SECONDS * sr or float(np.abs(y).max()) < _SILENCE:
             continue
@@ -449,6 +460,7 @@ def describe_file(
         Whatever is wrong with the file, each by its own class.
     """
     from genrescope.audio.decode import open_audio
+    from genrescope.audio.files import printable
 
     with open_audio(path) as audio:
 
@@ -461,5 +473,6 @@ def describe_file(
             sr=audio.sr,
             duration=audio.duration,
             n_windows=n_windows,
-            name=os.fsdecode(path),
+            name=printable(os.fsdecode(path)),
+            measure=None if audio.exact else lambda: audio.measure() / audio.sr,
         )

@@ -1,0 +1,84 @@
+"""The spectrum's numbers are librosa's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genrescope.audio import mel
+from genrescope.audio.decode import read_audio
+from genrescope.errors import AudioTooShortError
+
+librosa = pytest.importorskip("librosa", reason="librosa is the reference")
+
+
+@pytest.mark.parametrize("sr", [8_000, 22_050, 44_100, 96_000])
+@pytest.mark.parametrize("n_mels", [10, 128])
+def test_filter_bank_is_librosas(sr: int, n_mels: int) -> None:
+    ours = mel.mel_filterbank(sr, n_fft=2048, n_mels=n_mels)
+    theirs = librosa.filters.mel(sr=sr, n_fft=2048, n_mels=n_mels)
+    np.testing.assert_allclose(ours, theirs, atol=1e-8, rtol=1e-4)
+
+
+def test_bands_above_nyquist_are_empty() -> None:
+    bank = mel.mel_filterbank(16_000, n_fft=743, n_mels=128, fmax=22_050.0)
+    edges = mel.mel_to_hz(np.linspace(0.0, mel.hz_to_mel(22_050.0), 130))
+    beyond = edges[:-2] >= 8_000
+    assert beyond.sum() > 20
+    assert not bank[beyond].any()
+    assert bank[edges[2:] < 8_000].any(axis=1).mean() > 0.9
+
+
+@given(st.floats(0.0, 24_000.0))
+def test_the_mel_scale_inverts(hz: float) -> None:
+    assert float(mel.mel_to_hz(mel.hz_to_mel(hz))) == pytest.approx(hz, abs=1e-6, rel=1e-9)
+
+
+def test_mel_spectrogram_of_real_music(fma_clips: list[Path]) -> None:
+    y, sr = read_audio(fma_clips[0], duration=10.0)
+    ours = mel.power_to_db(mel.mel_spectrogram(y, sr=sr))
+    theirs = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=sr), top_db=None)
+    assert ours.dtype == np.float32
+    assert ours.shape == theirs.shape
+    # Float32 rounding shows only in bands that the encoder left all but empty.
+    loud = theirs > theirs.max() - 80
+    assert np.abs(ours - theirs)[loud].max() < 1e-3
+
+
+def test_chosen_frames_are_those_of_the_whole(fma_clips: list[Path]) -> None:
+    y, sr = read_audio(fma_clips[1], duration=5.0)
+    whole = mel.mel_spectrogram(y, sr=sr)
+    picked = np.array([0, 3, 100, whole.shape[1] - 1])
+    power = mel.power_frames(y, picked * 512, n_fft=2048)
+    bank = mel.mel_filterbank(sr, n_fft=2048)
+    np.testing.assert_allclose((bank @ power.T), whole[:, picked], rtol=1e-4, atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4000), st.sampled_from([64, 256, 743]))
+def test_any_length_has_its_frames(n: int, n_fft: int) -> None:
+    y = np.random.default_rng(n).normal(size=n).astype(np.float32)
+    out = mel.mel_spectrogram(y, sr=22_050, n_fft=n_fft, hop_length=128, n_mels=20)
+    assert out.shape == (20, 1 + n // 128)
+    assert np.isfinite(out).all()
+    assert (out >= 0).all()
+
+
+def test_mfcc_matrix_is_librosas() -> None:
+    db = np.random.default_rng(0).normal(size=(128, 30)).astype(np.float32) * 20
+    theirs = librosa.feature.mfcc(S=db, n_mfcc=20)
+    np.testing.assert_allclose(mel.mfcc_matrix(20, 128) @ db, theirs, atol=1e-3)
+
+
+def test_nothing_has_no_spectrum() -> None:
+    with pytest.raises(AudioTooShortError, match="0 samples"):
+        mel.mel_spectrogram(np.empty(0, np.float32), sr=44_100)
+
+
+def test_the_cached_bank_cannot_be_changed() -> None:
+    with pytest.raises(ValueError):
+        mel.mel_filterbank(44_100, n_fft=2048)[0, 0] = 1.0
