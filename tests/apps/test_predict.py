@@ -464,26 +464,37 @@ def test_a_reader_that_leaves(tiny: Path, noises: Path) -> None:
 # --- pieces ----------------------------------------------------------------
 
 
-def test_few_failures_are_listed_one_by_one_and_many_by_kind() -> None:
-    few = [
-        FailedPrediction(Path(f"{i}.mp3"), "AudioEmptyError", f"{i}.mp3: empty") for i in range(3)
+def failures(count: int, reason: str) -> list[FailedPrediction]:
+    return [
+        FailedPrediction(Path(f"{i}.mp3"), "AudioEmptyError", f"{i}.mp3: {reason}")
+        for i in range(count)
     ]
+
+
+def test_files_with_one_reason_are_listed_together() -> None:
     lines: list[str] = []
-    list_failures(few, total=10, write=lines.append)
+    odd = FailedPrediction(Path("caf\udce9.mp3"), "AudioSilentError", "caf\ufffd.mp3: silence")
+    list_failures([*failures(3, "empty"), odd], total=10, write=lines.append)
     assert lines == [
-        "3 of 10 files could not be recognised:",
-        *(f"  {i}.mp3: empty" for i in range(3)),
+        "4 of 10 files could not be recognised:",
+        "  empty",
+        "    0.mp3",
+        "    1.mp3",
+        "    2.mp3",
+        r"  caf\xe9.mp3: silence",
     ]
+
+
+def test_very_many_failures_do_not_fill_the_screen() -> None:
+    lines: list[str] = []
+    list_failures([*failures(500, "empty"), *failures(1, "odd")], total=900, write=lines.append)
+    assert len(lines) < 20
+    assert "    and 490 more" in lines
+    assert "  0.mp3: odd" in lines
+    assert "--csv" in lines[-1]
     lines.clear()
-    other = [FailedPrediction(Path("x.mp3"), "AudioSilentError", "nothing but silence")]
-    many = [
-        FailedPrediction(Path(f"{i}.mp3"), "AudioEmptyError", f"{i}.mp3: empty") for i in range(500)
-    ]
-    list_failures(many + other, total=900, write=lines.append)
-    assert len(lines) < 12
-    assert "  AudioEmptyError: 500 files" in lines
-    assert "    and 497 more" in lines
-    assert "    x.mp3: nothing but silence" in lines
+    list_failures([], total=900, write=lines.append)
+    assert lines == []
 
 
 @given(st.text(st.characters(codec=None)))

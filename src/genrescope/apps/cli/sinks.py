@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -277,14 +276,17 @@ def make_sink(
 
 # --- what failed -----------------------------------------------------------
 
-_ALL = 20  # failures that are listed one by one; beyond, a few of each kind
-_OF_EACH = 3
+_ALL = 200  # failures that are named one by one; beyond, the first of each reason
+_OF_EACH = 10
+_TOGETHER = 3  # files with the same reason that share its line
 
 
 def list_failures(
     failures: Sequence[FailedPrediction], *, total: int, write: Callable[[str], object]
 ) -> None:
-    """List the files that were not recognised, a reason each; many are grouped by kind.
+    """List the files that were not recognised, each with its reason.
+
+    Files with one reason stand together. Of very many, the first of each reason are named.
 
     Parameters
     ----------
@@ -298,23 +300,31 @@ def list_failures(
     if not failures:
         return
     write(f"{len(failures)} of {total} {_plural(total)} could not be recognised:")
-    if len(failures) <= _ALL:
-        for failure in failures:
-            write(f"  {_reason(failure)}")
-        return
-    for error, count in Counter(failure.error for failure in failures).most_common():
-        write(f"  {error}: {count} {_plural(count)}")
-        of_kind = [failure for failure in failures if failure.error == error]
-        for failure in of_kind[:_OF_EACH]:
-            write(f"    {_reason(failure)}")
-        if count > _OF_EACH:
-            write(f"    and {count - _OF_EACH} more")
-    write("  --json, --jsonl and --csv give every file with its reason")
+    reasons: dict[str, list[str]] = {}
+    for failure in failures:
+        reasons.setdefault(_reason(failure), []).append(printable(failure.path))
+    shown = len(failures) if len(failures) <= _ALL else _OF_EACH
+    for reason, paths in reasons.items():
+        if len(paths) < _TOGETHER:
+            for path in paths:
+                write(f"  {path}: {reason}")
+            continue
+        write(f"  {reason}")
+        for path in paths[:shown]:
+            write(f"    {path}")
+        if len(paths) > shown:
+            write(f"    and {len(paths) - shown} more")
+    if len(failures) > _ALL:
+        write("  --json, --jsonl and --csv name every file")
 
 
 def _reason(failure: FailedPrediction) -> str:
-    path, message = printable(failure.path), printable(failure.message)
-    return message if path in message else f"{path}: {message}"
+    """The message without the path that it begins with."""
+    lossy = os.fsencode(failure.path).decode("utf-8", "replace")
+    message = failure.message
+    for path in (str(failure.path), lossy):
+        message = message.removeprefix(f"{path}: ")
+    return printable(message)
 
 
 def _plural(count: int) -> str:
