@@ -157,8 +157,8 @@ def _limits(scores: Mapping[str, Any]) -> str:
         [
             f"- {worst} is found in {low['recall']:.0%} of its tracks only, {second} in "
             f"{next_low['recall']:.0%}.",
-            "- It knows no jazz, classical, blues, country, soul, reggae or metal as such: they are "
-            "pressed into the nearest of its genres.",
+            "- It knows no jazz, classical, blues, country, soul, reggae or metal as such: they "
+            "are pressed into the nearest of its genres.",
             "- It was not taught speech, field recordings or noise; what it says about them means "
             "little.",
             "- The archive is independent, mostly Western music uploaded until 2017, and its "
@@ -172,10 +172,10 @@ def _hears(card: Mapping[str, Any]) -> str:
     p = card["front_end"]["parameters"]
     return (
         f"Windows of {p['window_seconds']:.0f} s, spread over the track. Of each, {p['frames']} "
-        f"mel frames (one about every 0.23 s, {p['bands_read']} bands up to {p['top_hz'] / 1000:.0f} "
-        f"kHz) and the MFCC of the first 3 s. Loudness is not heard, nor what is above "
+        f"mel frames (one about every 0.23 s, {p['bands_read']} bands up to "
+        f"{p['top_hz'] / 1000:.0f} kHz) and the MFCC of the first 3 s. Loudness is not heard, nor what is above "
         f"{p['top_hz'] / 1000:.0f} kHz, where the codec speaks and not the music. In training, a "
-        "quarter of the samples or more had their top cut off at a random frequency, so that old and "
-        f"low-rate files are understood. Graph: {card['graph']['bytes'] / 1e6:.1f} MB of ONNX, "
+        "quarter of the samples or more had their top cut off at a random frequency, so that old "
+        f"and low-rate files are understood. Graph: {card['graph']['bytes'] / 1e6:.1f} MB of ONNX, "
         f"SHA-256 `{card['graph']['sha256']}`."
     )
