@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.render import Column, Table, colour, console, percent, printable, timeline
+from genrescope.apps.cli.render import (
+    Column,
+    Table,
+    colour,
+    console,
+    paragraph,
+    percent,
+    printable,
+    timeline,
+)
 from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ __all__ = ["demo"]
 _TRAINED = "*"
 _SLICE = 10.0  # s, for the timeline of a clip that is itself no longer than a window
 _STEP = 2.5  # s
+_WIDE = 140  # cells; below, two genres a track leave room for the names
 _SHOWN = 1039  # the clip whose timeline is drawn
 
 
@@ -75,10 +85,10 @@ def _demo(*, offline: bool, bundle: str, cache: Path | None) -> int:
             with Progress("Fetching 12 clips (9 MB)", unit="clips"):
                 clips = fetch_clips(folder)
         except GenrescopeError as error:
-            _say(screen, f"No real clips this time: {printable(error)}")
+            paragraph(screen, f"No real clips this time: {printable(error)}")
             screen.print()
     if clips:
-        _say(
+        paragraph(
             screen,
             "Twelve clips of 30 s from the Free Music Archive, under Creative Commons licences, "
             f"kept in {printable(folder)}",
@@ -87,7 +97,7 @@ def _demo(*, offline: bool, bundle: str, cache: Path | None) -> int:
     else:
         from genrescope.apps.pieces import write_pieces
 
-        _say(
+        paragraph(
             screen,
             "Five pieces that genrescope makes itself, kept in "
             f"{printable(folder)}. They have no right answer, but different sounds.",
@@ -106,7 +116,8 @@ def _demo(*, offline: bool, bundle: str, cache: Path | None) -> int:
             progress.advance()
 
     columns = [_archive_column(clips, recogniser)] if clips else []
-    Table(screen, genres=recogniser.genres, columns=columns).print(done)
+    top = 2 if columns and screen.width < _WIDE else 3
+    Table(screen, genres=recogniser.genres, columns=columns, top=top).print(done)
     if clips:
         screen.print()
         _compare(screen, done, clips, recogniser)
@@ -114,7 +125,9 @@ def _demo(*, offline: bool, bundle: str, cache: Path | None) -> int:
         screen.print()
         _draw(screen, done, clips, recogniser)
     screen.print()
-    _say(screen, "Now your own:  genrescope predict ~/Music      What it knows:  genrescope info")
+    paragraph(
+        screen, "Now your own:  genrescope predict ~/Music      What it knows:  genrescope info"
+    )
     list_failures(failed, total=len(paths), write=lambda line: typer.echo(line, err=True))
     return 1 if failed else 0
 
@@ -138,7 +151,7 @@ def _compare(
     sure = [p for p in done if p.sure]
     agree = sum(p.genre == clips[_path(p)].genre for p in sure)
     best = sum(p.best == clips[_path(p)].genre for p in done)
-    _say(
+    paragraph(
         screen,
         f"Sure of {len(sure)} of {len(done)}; {_of(agree, len(sure))} with the archive. "
         f"Of all best guesses, {best} of {len(done)} agree.",
@@ -147,7 +160,7 @@ def _compare(
     known = [p for p in done if clips[_path(p)].track_id in heard]
     if known:
         measured = card["metrics"]["scores"].get("accuracy")
-        _say(
+        paragraph(
             screen,
             f"{_TRAINED} The recogniser was trained on {len(known)} of these tracks, and perhaps "
             "on others of the same artists, so that this shows how it looks and not how good it is."
@@ -185,7 +198,7 @@ def _draw(
         start += _STEP
     plain = not (screen.encoding or "").lower().startswith("utf")
     width = screen.width if screen.is_terminal else 100
-    _say(screen, f"One of them over time, in slices of {_SLICE:.0f} s:")
+    paragraph(screen, f"One of them over time, in slices of {_SLICE:.0f} s:")
     for line in timeline(replace(chosen, timeline=tuple(moments)), width=width, plain=plain):
         screen.print(line)
 
@@ -194,9 +207,3 @@ def _path(prediction: Prediction) -> Path:
     if prediction.path is None:
         raise TypeError("a prediction of a file has a path")
     return prediction.path
-
-
-def _say(screen: Console, text: str) -> None:
-    from rich.text import Text
-
-    screen.print(Text(" " + text), soft_wrap=not screen.is_terminal)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.apps.cli.render import console, percent, printable
+from genrescope.apps.cli.render import console, paragraph, percent, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,16 +140,8 @@ def _recipes(screen: Console, table: list[dict[str, Any]]) -> None:
 
 def _paragraph(screen: Console, label: str, text: str) -> None:
     """A label and a text that is wrapped beside it."""
-    import textwrap
-
-    from rich.text import Text
-
-    left = f" {label:<{_LABEL}}" if label else " "
-    width = (min(screen.width, 100) if screen.is_terminal else 100) - len(left)
-    lines = textwrap.wrap(printable(text), max(width, 20), break_on_hyphens=False, break_long_words=False) or [""]
-    for place, line in enumerate(lines):
-        shown = Text(left if place == 0 else " " * len(left), style="dim")
-        screen.print(shown.append(line, style="not dim"))
+    indent = _LABEL + 2 if label else 1
+    paragraph(screen, printable(text), label=f" {label}", indent=indent)
 
 
 def _count(n: int, noun: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -26,6 +27,7 @@ __all__ = [
     "colour",
     "console",
     "fit",
+    "paragraph",
     "percent",
     "printable",
     "timeline",
@@ -47,6 +49,7 @@ _GAP = 2  # cells between columns
 _MIN_TRACK = 26  # cells; with fewer, a row becomes three lines
 _MAX_TRACK = 56  # cells
 _USUAL_TRACK = 40  # cells; for what is not known yet
+_READABLE = 100  # cells of a line of prose
 _ENDLESS = 100_000  # cells; what is no terminal has no width
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # s between ticks
 
@@ -139,6 +142,18 @@ def console(file: TextIO | None = None) -> Console:
         soft_wrap=True,
         width=None if stream.isatty() else _ENDLESS,
     )
+
+
+def paragraph(out: Console, text: str, *, label: str = "", indent: int = 1) -> None:
+    """Print text, wrapped between words and indented; a label stands before the first line.
+
+    Words are never broken, so that a path can be copied. In a pipe there is one line.
+    """
+    width = min(out.width, _READABLE) - indent if out.is_terminal else _ENDLESS
+    lines = textwrap.wrap(text, max(width, 20), break_on_hyphens=False, break_long_words=False)
+    for place, line in enumerate(lines or [""]):
+        start = label if place == 0 else ""
+        out.print(Text(f"{start:<{indent}}", style="dim").append(line, style="not dim"))
 
 
 def track_name(prediction: Prediction) -> tuple[str, str]:
