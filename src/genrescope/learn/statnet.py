@@ -82,7 +82,11 @@ def fit_front_scale(x: FloatArray, *, n_components: int) -> FrontScale:
     steady = spread <= 1e-5 * (1.0 + np.abs(mean))
     scale = np.where(steady, 0.0, 1.0 / np.where(steady, 1.0, spread))
     z = np.clip((x - mean) * scale, -CLIP, CLIP).astype(np.float32)
-    variances, axes = np.linalg.eigh((z.T @ z) / np.float32(len(z)))
+    if len(z) < z.shape[1]:  # the same axes, from the smaller side
+        _, singular, rows = np.linalg.svd(z, full_matrices=False)
+        variances, axes = singular**2 / np.float32(len(z)), rows.T
+    else:
+        variances, axes = np.linalg.eigh((z.T @ z) / np.float32(len(z)))
     order = np.argsort(variances)[::-1][: min(n_components, len(x))]
     kept = np.maximum(variances[order], 1e-6)
     projection = axes[:, order] / kept**0.25
