@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mutagen
 import numpy as np
@@ -56,6 +57,11 @@ def noises(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def predict(*arguments: str | Path, tiny: Path, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run ``genrescope predict`` without worker processes, which would take most of the time."""
+    return run("predict", *arguments, "--bundle", tiny, "--workers", "0", **more)
+
+
 def sound(path: Path, *, title: str = "", artist: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(1).normal(size=44_100).astype(np.float32) * 0.1
@@ -98,7 +104,7 @@ def test_json_of_real_music(tiny: Path, data_dir: Path) -> None:
 def test_json_lines_are_the_same_objects(tiny: Path, noises: Path) -> None:
     paths = [noises / "a", "nowhere.mp3", noises / "b" / "two.flac"]
     as_one = json.loads(run("predict", *paths, "--json", "--bundle", tiny).stdout)
-    done = run("predict", *paths, "--jsonl", "--bundle", tiny, "--workers", "0")
+    done = predict(*paths, "--jsonl", tiny=tiny)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines == [as_one["predictions"][0], as_one["errors"][0], as_one["predictions"][1]]
     assert set(lines[1]) == {"path", "error", "message"}
@@ -124,7 +130,7 @@ def test_json_lines_come_while_the_rest_is_at_work(tiny: Path, tmp_path: Path) -
 
 
 def test_csv_of_what_was_done_and_what_was_not(tiny: Path, noises: Path) -> None:
-    done = run("predict", noises, "nowhere.mp3", "--csv", "--bundle", tiny)
+    done = predict(noises, "nowhere.mp3", "--csv", tiny=tiny)
     assert done.returncode == 1
     rows = list(csv.DictReader(io.StringIO(done.stdout.decode())))
     assert [Path(row["path"]).name for row in rows] == ["one.flac", "two.flac", "nowhere.mp3"]
@@ -157,13 +163,13 @@ def test_csv_is_safe_in_a_spreadsheet(tiny: Path, tmp_path: Path) -> None:
 
 def test_timeline(tiny: Path, songs: list[Path]) -> None:
     song = next(path for path in songs if path.stem == "BrakhageIntro")
-    done = run("predict", song, "--json", "--timeline", "--bundle", tiny)
+    done = predict(song, "--json", "--timeline", tiny=tiny)
     (entry,) = json.loads(done.stdout)["predictions"]
     assert len(entry["timeline"]) == 2  # 50 s
     for moment in entry["timeline"]:
         assert 0 <= moment["start"] < moment["end"] <= entry["duration"]
         assert abs(sum(moment["probabilities"].values()) - 1) < 1e-6
-    shown = run("predict", song, "--timeline", "--bundle", tiny).stdout.decode()
+    shown = predict(song, "--timeline", tiny=tiny).stdout.decode()
     assert "Intro · Brakhage  0:50" in shown
     assert re.search(r"0:00 +0:10 +0:20 +0:30 +0:40", shown)
     assert re.search(r"^  0:00 [A-Z]", shown, re.MULTILINE)
@@ -171,7 +177,7 @@ def test_timeline(tiny: Path, songs: list[Path]) -> None:
 
 def test_windows(tiny: Path, songs: list[Path]) -> None:
     song = next(path for path in songs if path.stem == "MegatoneElectron")
-    done = run("predict", song, "--json", "--timeline", "--windows", "3", "--bundle", tiny)
+    done = predict(song, "--json", "--timeline", "--windows", "3", tiny=tiny)
     (entry,) = json.loads(done.stdout)["predictions"]
     assert len(entry["timeline"]) == 3
 
@@ -180,7 +186,7 @@ def test_windows(tiny: Path, songs: list[Path]) -> None:
 
 
 def test_a_table_in_a_pipe_is_whole_and_plain(tiny: Path, data_dir: Path) -> None:
-    done = run("predict", data_dir / "audio" / "fma_clips", "--bundle", tiny, COLUMNS="40")
+    done = predict(data_dir / "audio" / "fma_clips", tiny=tiny, COLUMNS="40")
     text = done.stdout.decode()
     assert "\x1b" not in text
     assert "Queen Of The Wires · Alec K Redfearn And The Eyesores" in text
@@ -197,7 +203,7 @@ def test_a_table_in_a_pipe_is_whole_and_plain(tiny: Path, data_dir: Path) -> Non
 def test_a_table_fits_the_terminal(tiny: Path, data_dir: Path, width: int) -> None:
     audio = data_dir / "audio"
     code, output = on_terminal(
-        *("predict", audio / "fma_clips", "nowhere.mp3", "--bundle", tiny),
+        *("predict", audio / "fma_clips", "nowhere.mp3", "--bundle", tiny, "-j", "0"),
         width=width,
         NO_COLOR="1",
     )
@@ -223,18 +229,18 @@ def test_colours_on_a_terminal_only_where_wanted(tiny: Path, noises: Path) -> No
 
 def test_top_counts_genres(tiny: Path, noises: Path) -> None:
     for k in (1, 99):
-        text = run("predict", noises, "--top", str(k), "--bundle", tiny, "-j", "0").stdout.decode()
+        text = predict(noises, "--top", str(k), tiny=tiny).stdout.decode()
         (row,) = (line for line in text.splitlines() if " One " in line)
         assert row.count("%") == min(k, len(GENRES))
 
 
 def test_titles_cannot_steer_the_terminal(tiny: Path, tmp_path: Path) -> None:
     sound(tmp_path / "a.wav", title="\x1b[31mred\x07 \u202eabc", artist="b\x9b2J")
-    text = run("predict", tmp_path, "--bundle", tiny, "-j", "0").stdout.decode()
+    text = predict(tmp_path, tiny=tiny).stdout.decode()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert r"\x1b[31mred\x07" in text
     for form in ("--json", "--jsonl", "--csv"):
-        out = run("predict", tmp_path, form, "--bundle", tiny, "-j", "0").stdout.decode()
+        out = predict(tmp_path, form, tiny=tiny).stdout.decode()
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out)
         if form == "--json":
             assert json.loads(out)["predictions"][0]["title"].startswith("\x1b[31mred")
@@ -249,10 +255,7 @@ def test_names_in_any_encoding(tiny: Path, tmp_path: Path, form: str) -> None:
     odd = sound(Path(f"{tmp_path}/in/caf\udce9 \U0001f3b5 a\nb.wav"))
     (tmp_path / "in" / os.fsdecode(b"broken\xff.mp3")).write_text("no music")
     for encoding in ("utf-8", "ascii"):
-        done = run(
-            *("predict", tmp_path / "in", form, "--bundle", tiny, "-j", "0"),
-            PYTHONIOENCODING=encoding,
-        )
+        done = predict(tmp_path / "in", form, tiny=tiny, PYTHONIOENCODING=encoding)
         assert done.returncode == 1
         assert b"Traceback" not in done.stderr
         out = done.stdout.decode(encoding)
@@ -271,11 +274,11 @@ def test_names_in_any_encoding(tiny: Path, tmp_path: Path, form: str) -> None:
 def test_lists_on_stdin(tiny: Path, noises: Path, tmp_path: Path) -> None:
     one, two = noises / "a" / "one.flac", noises / "b" / "two.flac"
     listed = f"{one}\r\n\n{two}\n".encode()
-    done = run("predict", "-", "--jsonl", "--bundle", tiny, stdin=listed)
+    done = predict("-", "--jsonl", tiny=tiny, stdin=listed)
     assert [json.loads(line)["title"] for line in done.stdout.splitlines()] == ["One", "Two"]
     newline = sound(tmp_path / "a\nb.wav")
     listed = b"\0".join([os.fsencode(newline), os.fsencode(two), b""])
-    done = run("predict", "-0", "-", "--jsonl", "--bundle", tiny, stdin=listed)
+    done = predict("-0", "-", "--jsonl", tiny=tiny, stdin=listed)
     assert done.returncode == 0
     assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [
         str(newline),
@@ -304,7 +307,7 @@ def test_a_list_may_grow_by_and_by(tiny: Path, noises: Path) -> None:
 
 
 def test_patterns(tiny: Path, noises: Path) -> None:
-    done = run("predict", noises / "*" / "*.flac", "--jsonl", "--bundle", tiny)
+    done = predict(noises / "*" / "*.flac", "--jsonl", tiny=tiny)
     assert len(done.stdout.splitlines()) == 2
 
 
@@ -312,14 +315,14 @@ def test_patterns(tiny: Path, noises: Path) -> None:
 
 
 def test_a_missing_path_does_not_stop_the_rest(tiny: Path, noises: Path) -> None:
-    done = run("predict", "nowhere.mp3", noises, "--json", "--bundle", tiny)
+    done = predict("nowhere.mp3", noises, "--json", tiny=tiny)
     assert done.returncode == 1
     whole = json.loads(done.stdout)
     assert len(whole["predictions"]) == 2
     (error,) = whole["errors"]
     assert error["path"] == "nowhere.mp3"
     assert error["error"] == "AudioNotFoundError"
-    done = run("predict", "nowhere.mp3", noises, "--bundle", tiny)
+    done = predict("nowhere.mp3", noises, tiny=tiny)
     assert done.returncode == 1
     assert b"1 of 3 files could not be recognised" in done.stderr
     assert b"nowhere.mp3" in done.stderr
@@ -374,14 +377,14 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
 
 def test_nothing_to_do(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no music")
-    done = run("predict", tmp_path, "--bundle", tiny)
+    done = predict(tmp_path, tiny=tiny)
     assert done.returncode == 2
     assert f"no audio files in {tmp_path}" in done.stderr.decode()
     assert done.stdout == b""
-    done = run("predict", "-", "--bundle", tiny)
+    done = predict("-", tiny=tiny)
     assert done.returncode == 2
     assert b"the list on stdin" in done.stderr
-    done = run("predict", tmp_path / "*.mp3", "--bundle", tiny)
+    done = predict(tmp_path / "*.mp3", tiny=tiny)
     assert done.returncode == 2
     assert b"no file matches this pattern" in done.stderr
 
