@@ -55,18 +55,19 @@ def encode_av(
     *,
     codec: str,
     format: str,
+    layout: str = "stereo",
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """Stereo samples [n, 2] as the bytes of a file, by FFmpeg."""
+    """Samples [n, channels] as the bytes of a file, by FFmpeg."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=format) as out:
         stream = out.add_stream(codec, rate=sr, options=options or {})
-        stream.layout = "stereo"
+        stream.layout = layout
         stream.bit_rate = 128_000
-        to_codec = av.AudioResampler(format=stream.codec_context.format, layout="stereo", rate=sr)
+        to_codec = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=sr)
         for i in range(0, len(y), 4096):
-            piece = np.ascontiguousarray(y[i : i + 4096].T, dtype=np.float32)
-            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="stereo")
+            piece = np.ascontiguousarray(y[i : i + 4096], dtype=np.float32).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
             frame.sample_rate, frame.pts = sr, i
             for converted in to_codec.resample(frame):
                 out.mux(stream.encode(converted))

@@ -118,6 +118,44 @@ def test_every_depth_keeps_full_scale(tmp_path: Path, subtype: str, tolerance: f
     np.testing.assert_allclose(got, y, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1", "7.1"])
+@pytest.mark.parametrize("codec", ["aac", "flac"])
+def test_any_channels_by_ffmpeg(tmp_path: Path, codec: str, layout: str) -> None:
+    y = np.tile(music(1.0), (1, 4))[:, : {"mono": 1, "stereo": 2, "5.1": 6, "7.1": 8}[layout]]
+    path = tmp_path / "a.m4a"
+    path.write_bytes(encode_av(y, SR, codec=codec, format="mp4", layout=layout))
+    got, sr = read_audio(path, mono=False)
+    assert sr == SR
+    assert got.shape[1] == y.shape[1]
+    if codec != "aac":
+        # FFmpeg's order of channels is not the order that they were given in.
+        np.testing.assert_allclose(np.sort(got, axis=1), np.sort(y, axis=1), atol=2**-15)
+    mono, _ = read_audio(path)
+    np.testing.assert_allclose(mono, got.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("codec", "tolerance"),
+    [("pcm_u8", 2**-7), ("pcm_s16le", 2**-15), ("pcm_s32le", 2**-24), ("pcm_f64le", 0)],
+)
+def test_every_depth_by_ffmpeg(tmp_path: Path, codec: str, tolerance: float) -> None:
+    y = music(0.5)
+    y[:2] = [[-1.0, 0.0], [0.5, -0.5]]
+    path = tmp_path / "a.mka"
+    path.write_bytes(encode_av(y, SR, codec=codec, format="matroska"))
+    assert audio_info(path).decoder == "ffmpeg"
+    got, _ = read_audio(path, mono=False)
+    np.testing.assert_allclose(got[: len(y)], y, rtol=0, atol=tolerance)
+
+
+def test_unknown_codec_is_an_error(tmp_path: Path) -> None:
+    wav = encode(music(0.5), SR)
+    for tag in (0x1234, 0xFFFE):
+        (tmp_path / "a.wav").write_bytes(wav[:20] + struct.pack("<H", tag) + wav[22:])
+        with pytest.raises(AudioCorruptError):
+            read_audio(tmp_path / "a.wav")
+
+
 def test_float_above_full_scale_is_kept(tmp_path: Path) -> None:
     y = np.array([0.0, 3.5, -7.25] * 100, np.float32)
     (tmp_path / "a.wav").write_bytes(encode(y, SR, subtype="FLOAT"))

@@ -76,8 +76,9 @@ def misbehave(what: str | int) -> Any:
         case "unpicklable":
             return lambda: None
         case "noise":
-            os.write(2, b"Warning: noise from C\n")
-            print("Warning: noise from Python", file=sys.stderr)
+            for stream in (sys.stdout, sys.stderr):
+                os.write(stream.fileno(), b"Warning: noise from C\n")
+                print("Warning: noise from Python", file=stream)
         case "environment":
             return os.environ["OPENBLAS_NUM_THREADS"], os.environ["OMP_NUM_THREADS"]
         case "threads":

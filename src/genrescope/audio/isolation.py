@@ -103,10 +103,12 @@ def begin(blob: bytes, memory_limit: int | None) -> None:
 
 
 def _silence() -> None:
-    """Send what decoders print to nowhere."""
-    sys.stderr.flush()
+    """Send what decoders print to nowhere: they write to standard output, too."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for fd in (1, 2):
+        os.dup2(nowhere, fd)
     os.close(nowhere)
 
 

@@ -20,8 +20,15 @@ _WORTH_SEEKING = 2.0  # seconds; nearer positions are reached by decoding on
 # the wanted position, several hundred times faster than they play.
 _EXACT_SEEK = "mov,mp4"
 
-# Full scale of the integer sample formats, and the value that stands for zero.
-_SCALE = {"u1": (2.0**7, 128.0), "i2": (2.0**15, 0.0), "i4": (2.0**31, 0.0), "i8": (2.0**63, 0.0)}
+# By sample format: type, full scale, and the value that stands for zero.
+_FORMATS: dict[str, tuple[str, float, float]] = {
+    "u8": ("u1", 2.0**7, 128.0),
+    "s16": ("i2", 2.0**15, 0.0),
+    "s32": ("i4", 2.0**31, 0.0),
+    "s64": ("i8", 2.0**63, 0.0),
+    "flt": ("f4", 1.0, 0.0),
+    "dbl": ("f8", 1.0, 0.0),
+}
 
 
 class FfmpegSource:
@@ -53,15 +60,14 @@ class FfmpegSource:
     def _try_open(self) -> None:
         try:
             self._open()
-        except (SourceError, MemoryError):
+        except BaseException as error:
             self.close()
+            if isinstance(error, EOFError):
+                raise SourceEmptyError("it ends where the sound should begin") from error
+            # FFmpeg's MemoryError is among its own: a damaged size, more likely than not.
+            if isinstance(error, self._av.error.FFmpegError | OSError | ValueError):
+                raise SourceError(_reason(error)) from error
             raise
-        except EOFError as error:
-            self.close()
-            raise SourceEmptyError("it ends where the sound should begin") from error
-        except (self._av.error.FFmpegError, OSError, ValueError) as error:
-            self.close()
-            raise SourceError(_reason(error)) from error
 
     def _open(self) -> None:
         # The name of a descriptor tells FFmpeg nothing, so that only the content decides what
@@ -77,6 +83,8 @@ class FfmpegSource:
         if stream is None:
             kinds = sorted({one.type for one in streams}) or ["nothing"]
             raise SourceForeignError(f"it holds {' and '.join(kinds)}, no audio")
+        if stream.codec_context is None:
+            raise ValueError("no decoder for what it holds")
         self._stream = stream
         stream.codec_context.thread_count = 1
         self._packets = 0
@@ -114,25 +122,26 @@ class FfmpegSource:
         while True:
             try:
                 packet = next(packets)
-            except MemoryError:  # FFmpeg's own is also one of its other errors
-                raise
             except (StopIteration, error.FFmpegError, OSError, EOFError):
                 return
             self._packets += packet.size > 0
             try:
                 yield from packet.decode()
-            except MemoryError:
-                raise
             except (error.FFmpegError, ValueError, EOFError):
                 continue
 
     def _samples(self, frame: Any) -> np.ndarray:
         """A frame as float32 [n, channels], full scale 1.0."""
-        data: np.ndarray = frame.to_ndarray()
-        channels = frame.layout.nb_channels
-        data = data.T if frame.format.is_planar else data.reshape(-1, channels)
-        if data.dtype.kind != "f":
-            scale, zero = _SCALE[data.dtype.str[1:]]
+        channels, count = frame.layout.nb_channels, frame.samples
+        kind, scale, zero = _FORMATS[frame.format.name.removesuffix("p")]
+        # Not to_ndarray(), which looks for planes past the last one, and crashes, where there
+        # are eight channels or more.
+        if frame.format.is_planar:
+            planes = frame.planes[:channels]
+            data = np.stack([np.frombuffer(p, kind, count) for p in planes], axis=1)
+        else:
+            data = np.frombuffer(frame.planes[0], kind, count * channels).reshape(-1, channels)
+        if kind[0] != "f":
             # float32 holds 16 bits exactly; more bits are rounded once, at the end.
             data = data.astype(np.float64 if data.dtype.itemsize > 2 else np.float32)
             data = (data - zero) / scale

@@ -2,8 +2,8 @@
 
 Decoders are C code that reads files from anywhere. In a worker the worst that a file can do
 is to end its worker: the item is reported as failed, a new worker takes over, and no other
-item notices. What decoders write to the standard error of a worker (mpg123 warns of every
-odd byte) is thrown away.
+item notices. What is written to the standard output and error of a worker (mpg123 warns of
+every odd byte) is thrown away.
 
 Workers are started afresh (``spawn``), never forked: a fork copies the locks of threads that
 do not exist in the copy. They import what the function needs and nothing else, in particular
