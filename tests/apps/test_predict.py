@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import io
 import json
 import os
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from mutagen.id3 import TIT2, TPE1
 from rich.cells import cell_len
 
+from genrescope.apps.cli import render, sinks
 from genrescope.apps.cli.render import printable
 from genrescope.apps.cli.sinks import dump, list_failures
 from genrescope.audio import frames
@@ -498,6 +500,12 @@ def test_very_many_failures_do_not_fill_the_screen() -> None:
     lines.clear()
     list_failures([], total=900, write=lines.append)
     assert lines == []
+
+
+def test_doctests() -> None:
+    for module in (render, sinks):
+        assert doctest.testmod(module).attempted > 0
+        assert doctest.testmod(module).failed == 0
 
 
 @given(st.text(st.characters(codec=None)))

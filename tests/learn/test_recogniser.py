@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import doctest
 import json
 import math
@@ -9,6 +10,7 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
+from importlib import resources
 from itertools import count
 from pathlib import Path
 
@@ -334,3 +336,59 @@ def test_card_and_genres(recogniser: Recogniser) -> None:
     assert recogniser.genres == GENRES
     assert recogniser.card["name"] == "tiny"
     assert "tiny 1" in repr(recogniser)
+
+
+# --- the recogniser that ships ---------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Recogniser:
+    if not (resources.files("genrescope.bundles") / "default" / "card.json").is_file():
+        pytest.skip("no bundle has been trained yet")
+    return Recogniser.load()
+
+
+def test_the_shipped_recogniser_is_small_and_knows_eight_genres(shipped: Recogniser) -> None:
+    assert sorted(shipped.genres) == sorted(GENRES)
+    files = [path for path in shipped.bundle.folder.iterdir() if path.is_file()]
+    assert {path.suffix for path in files} == {".onnx", ".json"}
+    assert sum(path.stat().st_size for path in files) <= 8_000_000
+    scores = shipped.card["metrics"]["scores"]
+    assert scores["accuracy"] >= 0.57
+    assert scores["macro_f1"] >= 0.56
+    assert scores["ece"] <= 0.03
+    assert len(shipped.card["training"]["track_ids"]) == shipped.card["training"]["tracks"]
+
+
+def test_the_shipped_recogniser_on_real_music(
+    shipped: Recogniser, fma_clips: list[Path], songs: list[Path], data_dir: Path
+) -> None:
+    results = list(shipped.predict_many([*fma_clips, *songs], workers=2))
+    assert len(results) == 12
+    for result in results:
+        assert isinstance(result, Prediction)
+        assert abs(sum(result.probabilities.values()) - 1) < 1e-6
+        assert abs(sum(result.to_dict()["probabilities"].values()) - 1) < 1e-6
+        assert result.best in result.plausible
+        assert result.sure == (result.confidence >= shipped.card["abstention"]["threshold"])
+    # The clips are among its training tracks, so that it should know most of them.
+    with (data_dir / "audio" / "fma_clips.csv").open(encoding="utf-8") as file:
+        archive = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    heard = set(shipped.card["training"]["track_ids"])
+    known = [r for r in results if r.path.name in archive]  # type: ignore[union-attr]
+    assert {int(archive[r.path.name]["track_id"]) for r in known} <= heard  # type: ignore[union-attr]
+    right = [archive[r.path.name]["genre_top"] == r.best for r in known]  # type: ignore[union-attr]
+    assert sum(right) >= 6
+
+
+def test_a_copy_in_another_format_changes_little(
+    shipped: Recogniser, fma_clips: list[Path], tmp_path: Path
+) -> None:
+    for path in fma_clips[::3]:
+        samples, sr = soundfile.read(path)
+        soundfile.write(tmp_path / "copy.flac", samples, sr)
+        soundfile.write(tmp_path / "quiet.wav", samples[:, 0] * 0.3, sr, subtype="FLOAT")
+        whole = shipped.predict(path).probabilities
+        for name, allowed in (("copy.flac", 0.02), ("quiet.wav", 0.3)):
+            other = shipped.predict(tmp_path / name).probabilities
+            assert max(abs(other[genre] - p) for genre, p in whole.items()) < allowed, name

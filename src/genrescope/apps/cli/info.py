@@ -16,6 +16,16 @@ __all__ = ["info"]
 
 _LABEL = 12  # cells
 
+# What is shown of a recipe, and under which name; the last go first where it is narrow.
+_FIGURES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "ece": "ECE",
+    "top3": "top-3",
+    "log_loss": "log-loss",
+    "artist_weighted_accuracy": "by artist",
+}
+
 
 def info(
     bundle: Annotated[
@@ -109,33 +119,29 @@ def _scores(screen: Console, card: Mapping[str, Any]) -> None:
 
 
 def _recipes(screen: Console, table: list[dict[str, Any]]) -> None:
-    """The recipes that were compared, one a line, a column for every number they have."""
+    """The recipes that were compared, one a line, as many figures as fit."""
     from rich.text import Text
 
     if not table:
         return
-    columns = [
-        key
-        for key in dict.fromkeys(key for row in table for key in row)
-        if key != "name" and all(isinstance(row.get(key), int | float | None) for row in table)
-    ]
+    figures = [key for key in _FIGURES if any(row.get(key) is not None for row in table)]
     names = max(len(printable(row["name"])) for row in table)
-    widths = [max(len(column), 6) for column in columns]
-    heading = "  ".join(f"{c.replace('_', ' '):>{w}}" for c, w in zip(columns, widths, strict=True))
-    screen.print(Text(" " + " " * names + "  " + heading, style="dim"))
-    for row in table:
-        cells = []
-        for column, width in zip(columns, widths, strict=True):
-            value = row.get(column)
-            text = (
-                ""
-                if value is None
-                else f"{value:.3f}"
-                if isinstance(value, float)
-                else f"{value:,}"
-            )
-            cells.append(f"{text:>{width}}")
-        screen.print(Text(f" {printable(row['name']):<{names}}  " + "  ".join(cells)))
+    widths = {key: max(len(_FIGURES[key]), 6) for key in figures}
+    while (
+        screen.is_terminal
+        and len(figures) > 1
+        and (1 + names + sum(2 + widths[key] for key in figures) > screen.width)
+    ):
+        figures.pop()
+    cells = "".join(f"  {_FIGURES[key]:>{widths[key]}}" for key in figures)
+    screen.print(Text(" " + " " * names + cells, style="dim"))
+    for place, row in enumerate(table):
+        shown = ["" if row.get(key) is None else f"{row[key]:.3f}" for key in figures]
+        cells = "".join(
+            f"  {cell:>{widths[key]}}" for key, cell in zip(figures, shown, strict=True)
+        )
+        style = "bold" if place == 0 else ""
+        screen.print(Text(f" {printable(row['name']):<{names}}{cells}", style=style))
 
 
 def _paragraph(screen: Console, label: str, text: str) -> None:
