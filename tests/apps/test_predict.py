@@ -229,6 +229,13 @@ def test_colours_on_a_terminal_only_where_wanted(tiny: Path, noises: Path) -> No
     assert not re.search(r"\x1b\[[0-9;]*[34]8?;", plain)
 
 
+@posix
+def test_lines_on_a_terminal_are_not_mixed_with_a_progress_bar(tiny: Path, noises: Path) -> None:
+    code, output = on_terminal("predict", noises, "--jsonl", "--bundle", tiny, "-j", "0", width=80)
+    assert code == 0
+    assert [json.loads(line)["title"] for line in output.splitlines()] == ["One", "Two"]
+
+
 def test_top_counts_genres(tiny: Path, noises: Path) -> None:
     for k in (1, 99):
         text = predict(noises, "--top", str(k), tiny=tiny).stdout.decode()

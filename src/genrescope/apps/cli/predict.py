@@ -165,7 +165,8 @@ def _predict(
 
     recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers)
     out = sinks.stdout()
-    progress = Progress("Recognising", unit="files")
+    streams_to_terminal = form in ("jsonl", "csv") and out.isatty()
+    progress = Progress("Recognising", unit="files", wanted=not streams_to_terminal)
     if progress.shown:
         batch.look_ahead()
         progress.total = batch.total

@@ -40,10 +40,14 @@ class Progress:
         Of what is counted, in the plural.
     total : int, optional
         How many there will be, where that is known.
+    wanted : bool
+        False never shows it: the same terminal is written to by other means.
     """
 
-    def __init__(self, title: str, *, unit: str, total: int | None = None) -> None:
-        self.shown = sys.stderr.isatty()
+    def __init__(
+        self, title: str, *, unit: str, total: int | None = None, wanted: bool = True
+    ) -> None:
+        self.shown = wanted and sys.stderr.isatty()
         self.console: Console = console(sys.stderr)
         self.total = total
         self._title = title
