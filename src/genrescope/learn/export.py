@@ -122,9 +122,10 @@ def build_graph(
     """
     g = _Graph()
     helper = g.helper
-    g.constant("gelu.root_half", np.array([np.sqrt(0.5)], dtype=np.float32))
-    g.constant("gelu.one", np.array([1.0], dtype=np.float32))
-    g.constant("gelu.half", np.array([0.5], dtype=np.float32))
+    if nets or frame_nets:
+        g.constant("gelu.root_half", np.array([np.sqrt(0.5)], dtype=np.float32))
+        g.constant("gelu.one", np.array([1.0], dtype=np.float32))
+        g.constant("gelu.half", np.array([0.5], dtype=np.float32))
     rows = g.node("Reshape", ["features", g.integers("rows", [-1, frames.N_FEATURES])], "rows")
     statistics = g.columns(rows, 0, frames.N_STATISTICS, "statistics")
     parts: list[str] = []
@@ -265,8 +266,9 @@ def _add_trees(g: _Graph, rows: str, booster: Any, n_genres: int) -> str:
         nodes["treeids"].append(tree)
         nodes["nodeids"].append(here)
         place = len(nodes["nodeids"]) - 1
-        for key in ("featureids", "values", "modes", "truenodeids", "false"):
+        for key in ("featureids", "modes", "truenodeids", "false"):
             nodes[key].append(0)
+        nodes["values"].append(0.0)  # the type of an attribute is that of its values
         if "split_feature" not in node:
             nodes["modes"][place] = "LEAF"
             leaves["treeids"].append(tree)
