@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -24,57 +24,11 @@ from genrescope.errors import (
     AudioTooShortError,
     AudioUnsupportedError,
 )
+from tests.audio.sounds import encode, encode_av, id3, mp3_frames
 
-__all__ = ["encode", "encode_av", "id3", "make_broken_folder", "mp3_frames"]
+__all__ = ["make_broken_folder"]
 
 SECONDS = 6
-
-
-def encode(
-    y: np.ndarray,
-    sr: int,
-    *,
-    format: str = "WAV",
-    subtype: str = "PCM_16",
-    **options: object,
-) -> bytes:
-    """Samples [n] or [n, channels] as the bytes of a file, by libsndfile."""
-    buffer = io.BytesIO()
-    channels = 1 if y.ndim == 1 else y.shape[1]
-    with soundfile.SoundFile(
-        buffer, "w", sr, channels, format=format, subtype=subtype, **options
-    ) as f:
-        for i in range(0, len(y), 4096):  # its Vorbis encoder crashes on larger pieces
-            f.write(y[i : i + 4096])
-    return buffer.getvalue()
-
-
-def encode_av(
-    y: np.ndarray,
-    sr: int,
-    *,
-    codec: str,
-    format: str,
-    layout: str = "stereo",
-    options: dict[str, str] | None = None,
-) -> bytes:
-    """Samples [n, channels] as the bytes of a file, by FFmpeg."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=format) as out:
-        stream = out.add_stream(codec, rate=sr, options=options or {})
-        stream.layout = layout
-        stream.bit_rate = 128_000
-        to_codec = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=sr)
-        for i in range(0, len(y), 4096):
-            piece = np.ascontiguousarray(y[i : i + 4096], dtype=np.float32).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
-            frame.sample_rate, frame.pts = sr, i
-            for converted in to_codec.resample(frame):
-                out.mux(stream.encode(converted))
-        for converted in to_codec.resample(None):
-            out.mux(stream.encode(converted))
-        out.mux(stream.encode(None))
-    return buffer.getvalue()
 
 
 def _with_cover(m4a: bytes, picture: bytes) -> bytes:
@@ -98,25 +52,6 @@ def _video_only() -> bytes:
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return buffer.getvalue()
-
-
-def id3(content: bytes, frame: bytes = b"APIC") -> bytes:
-    """An ID3v2.3 tag with one frame."""
-    body = frame + struct.pack(">IH", len(content), 0) + content
-    n = len(body)
-    return b"ID3\x03\0\0" + bytes((n >> shift) & 0x7F for shift in (21, 14, 7, 0)) + body
-
-
-def mp3_frames(data: bytes) -> Iterator[bytes]:
-    """The frames of an MPEG-1 layer III stream at 44.1 kHz, tags left out."""
-    kbits = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-    pos = 0
-    if data.startswith(b"ID3"):
-        pos = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])
-    while pos + 4 <= len(data) and data[pos] == 0xFF and data[pos + 1] & 0xFE == 0xFA:
-        size = 144_000 * kbits[data[pos + 2] >> 4] // 44_100 + (data[pos + 2] >> 1 & 1)
-        yield data[pos : pos + size]
-        pos += size
 
 
 def _patched(data: bytes, at: int, new: bytes) -> bytes:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrescope.audio.mpeg import FrameView, MpegScan, scan_frames
-from tests.audio.broken import encode, encode_av, id3, mp3_frames
+from tests.audio.sounds import encode, encode_av, id3, mp3_frames
 
 
 @contextmanager

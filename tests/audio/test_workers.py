@@ -293,6 +293,22 @@ def test_workers_killed_from_outside_are_replaced() -> None:
 
 
 @posix
+def test_a_pool_that_is_stuck_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genrescope.audio.workers._STUCK", 0.5)
+
+    def items() -> Iterator[int]:
+        for i in range(40):
+            if i == 35:  # the workers wait, and will never hear of the rest
+                time.sleep(0.3)
+                for pid in _children():
+                    os.kill(pid, signal.SIGSTOP)
+            yield i
+
+    results = list(map_isolated(double, items(), workers=1))
+    assert results == [(i, 2 * i) for i in range(40)]
+
+
+@posix
 @pytest.mark.parametrize("guarded", [True, False])
 def test_scripts_and_their_own_functions(tmp_path: Path, guarded: bool) -> None:
     code = """

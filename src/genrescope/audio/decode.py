@@ -48,7 +48,7 @@ _MAGIC = (
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What is known of an audio file without decoding it.
+    """What is known of an audio file without decoding it (or after, if it says no length).
 
     Attributes
     ----------

@@ -106,10 +106,12 @@ def _silence() -> None:
     """Send what decoders print to nowhere: they write to standard output, too."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be none
+            stream.flush()
     for fd in (1, 2):
         os.dup2(nowhere, fd)
-    os.close(nowhere)
+    if nowhere > 2:
+        os.close(nowhere)
 
 
 def _limit(n_bytes: int | None) -> None:

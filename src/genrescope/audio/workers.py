@@ -16,6 +16,7 @@ import os
 import pickle
 import queue
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ DEFAULT_MEMORY_LIMIT = 4 << 30  # bytes a worker
 _LOOK_AHEAD = 16  # items a worker that are taken before the results of earlier ones
 _RESTARTS = 3  # times that a broken pool is replaced without a result in between
 _CHECK = 1.0  # seconds between looks at a pool that has nothing to say
+_STUCK = 90.0  # seconds without any item in work until a pool is given up
 
 
 def available_cores() -> int:
@@ -160,6 +162,7 @@ class _Batch:
     memory_limit: int | None
     _pool: Any = None
     _restarts: int = 0
+    _stirred: float = 0.0  # when the pool last showed signs of life
     _waiting: dict[Any, _Entry] = field(default_factory=dict)  # by future
     _answers: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)  # of futures
 
@@ -187,6 +190,7 @@ class _Batch:
                     self._listen()
                 else:
                     yield ready.item, ready.result
+                    self._stirred = time.monotonic()  # the caller's time does not count
         finally:
             self._stop()
 
@@ -226,6 +230,7 @@ class _Batch:
     def _start(self) -> Any:
         from pebble import ProcessPool
 
+        self._stirred = time.monotonic()
         return ProcessPool(
             self.workers,
             initializer=begin,
@@ -239,9 +244,14 @@ class _Batch:
         try:
             future = self._answers.get(timeout=_CHECK)
         except queue.Empty:
-            if self._pool is None or not self._pool.active:
+            # A worker that was killed while it took an item keeps the lock for good.
+            if any(future.running() for future in self._waiting):
+                self._stirred = time.monotonic()
+            stuck = time.monotonic() - self._stirred > _STUCK
+            if self._pool is None or not self._pool.active or stuck:
                 self._replace()
             return
+        self._stirred = time.monotonic()
         entry = self._waiting.get(future)
         if entry is None:  # of a pool that has been replaced
             return
