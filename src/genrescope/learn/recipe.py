@@ -59,8 +59,8 @@ class Recipe:
 
     folds: int = 5
     seed: int = 0
-    nets: int = 2
-    frame_nets: int = 2
+    nets: int = 3
+    frame_nets: int = 1
     components: int = 400
     limited_views: int = 2
     teacher_share: float = 0.7
