@@ -6,6 +6,7 @@ Each gives scores for a fold it has not seen; the scores are calibrated like the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +51,7 @@ def stock_svc(train: FloatArray, y: IntArray, test: FloatArray, *, n_genres: int
     """
     model = make_pipeline(StandardScaler(), SVC())
     model.fit(train[:, _MFCC_COLUMNS], y)
-    scores = np.zeros((len(test), n_genres), dtype=np.float32)
-    scores[:, model[-1].classes_] = model.decision_function(test[:, _MFCC_COLUMNS])
-    return scores
+    return _by_genre(model, test[:, _MFCC_COLUMNS], n_genres=n_genres)
 
 
 def kernel_ridge(train: FloatArray, y: IntArray, test: FloatArray, *, n_genres: int) -> FloatArray:
@@ -104,8 +103,16 @@ def vggish_regression(
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
     model.fit(train, y)
-    scores = np.full((len(test), n_genres), -20.0, dtype=np.float32)
-    scores[:, model[-1].classes_] = model.decision_function(test)
+    return _by_genre(model, test, n_genres=n_genres)
+
+
+def _by_genre(model: Any, test: FloatArray, *, n_genres: int) -> FloatArray:
+    """Decision values with a column for every genre, those not in the training part last."""
+    values = model.decision_function(test)
+    if values.ndim == 1:  # of two classes scikit-learn gives one column
+        values = np.stack([np.zeros_like(values), values], axis=1)
+    scores = np.full((len(test), n_genres), values.min() - 1.0, dtype=np.float32)
+    scores[:, model[-1].classes_] = values
     return scores
 
 

@@ -172,15 +172,20 @@ class Run:
         }
         record: Path = self.folder / "run.json"
         if record.exists():
-            before = json.loads(record.read_text())
-            changed = [key for key in identity if before.get(key) != identity[key]]
+            changed = _differences(_read_record(record), identity)
             if changed:
                 raise TrainingError(
-                    f"{self.folder} holds a run with another {' and '.join(changed)}; "
-                    "give a new folder with --out, or the settings of that run"
+                    f"{self.folder} holds another run ({'; '.join(changed)}); "
+                    "give a new folder with --out, or the settings and data of that run"
                 )
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"{self.folder} cannot be made ({error.strerror}); a run needs a folder of its "
+                "own: give another with --out"
+            ) from error
         full = {**identity, "packages": packages(), "started": time.strftime("%Y-%m-%dT%H:%M:%S")}
         with atomic(record) as fresh:
             fresh.write_text(json.dumps(full, indent=2) + "\n")
@@ -224,6 +229,13 @@ class Run:
                 rng = np.random.default_rng([self.recipe.seed, view])
                 cutoffs = draw_cutoffs(len(data), rng)
                 views.append(band_limited(data.mel, data.mfcc_3s, cutoff_hz=cutoffs, rng=rng))
+            odd = ~np.isfinite(views[-1].sum(axis=1))
+            if odd.any():
+                raise DataError(
+                    f"{int(odd.sum())} of {len(data)} tracks have NaN or infinity in mfcc_3s "
+                    f"(first: {data.track_id[odd][0]}); drop them from small_tracks.csv or "
+                    "prepare them again"
+                )
             seconds = round(time.perf_counter() - started, 1)
             self.report("step", name=f"features/view-{view}", seconds=seconds)
         return views
@@ -370,6 +382,41 @@ def _teacher(
         return {"probabilities": out}
 
     return run.arrays(f"{name}/teacher", fit)["probabilities"], standard
+
+
+def _read_record(record: Path) -> dict[str, Any]:
+    try:
+        before = json.loads(record.read_text())
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{record}: cannot be read ({error}); give a new folder with --out"
+        ) from error
+    return before if isinstance(before, dict) else {}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What another run was about, in words."""
+    found = []
+    if before.get("data_sha256") != now["data_sha256"]:
+        found.append("its data is other data")
+    for part in ("recipe", "front_end"):
+        old, new = _flat(before.get(part)), _flat(now[part])
+        found += [
+            f"its {part} has {key} {old.get(key)}, not {new.get(key)}"
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+    return found
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix.rstrip("."): value}
+    return {
+        key: item
+        for name, part in value.items()
+        for key, item in _flat(part, f"{prefix}{name}.").items()
+    }
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def pick_device(name: str = "auto") -> Any:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(
             f"device {name!r} cannot be used ({str(error).splitlines()[0]}); "
@@ -275,7 +275,7 @@ def train_net(
     Raises
     ------
     TrainingError
-        If the loss is not finite.
+        If the loss, of what is learnt or of what is held out, is not finite.
     """
     inner = holdout(y, artists, fraction=settings.held_out, seed=seed)
     rows, held = np.flatnonzero(~inner), np.flatnonzero(inner)
@@ -314,7 +314,7 @@ def train_net(
             logits, imitation = net(*inputs)
             other = pick[shuffled]
             wanted = mix * t[pick] + (1 - mix) * t[other]
-            loss = -(wanted * functional.log_softmax(logits, dim=1)).sum(1).mean()
+            loss: Any = -(wanted * functional.log_softmax(logits, dim=1)).sum(1).mean()
             if e is not None:
                 goal = mix * e[pick] + (1 - mix) * e[other]
                 loss = loss + settings.teacher_weight * functional.mse_loss(imitation, goal)
@@ -323,12 +323,13 @@ def train_net(
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss became {total} in epoch {epoch + 1}; members that were finished are "
-                "kept: lower the learning rate, or look for odd values in the data"
-            )
         held_loss, held_accuracy = _held_out(net, learner, held, y)
+        for name, value in (("loss", total), ("held-out log-loss", held_loss)):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the {name} became {value} in epoch {epoch + 1}; members that were finished "
+                    "are kept: lower the learning rate, or look for odd values in the data"
+                )
         if on_epoch is not None:
             on_epoch(
                 {
