@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genrescope.audio.decode import read_audio
-    from genrescope.learn.recogniser import Prediction, Recogniser
+    from genrescope.learn.recogniser import FailedPrediction, Prediction, Recogniser
 
 __version__ = "0.1.0"
 
-__all__ = ["Prediction", "Recogniser", "__version__", "read_audio"]
+__all__ = ["FailedPrediction", "Prediction", "Recogniser", "__version__", "read_audio"]
 
 # Names resolve on first use, so that `import genrescope` costs nothing.
 _WHERE = {
+    "FailedPrediction": "genrescope.learn.recogniser",
     "Prediction": "genrescope.learn.recogniser",
     "Recogniser": "genrescope.learn.recogniser",
     "read_audio": "genrescope.audio.decode",

@@ -32,12 +32,22 @@ def info(
         str, typer.Option("--bundle", metavar="DIR", help="The recogniser to describe.")
     ] = "default",
     json: Annotated[bool, typer.Option("--json", help="Print the whole card as JSON.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the model card as Markdown.")
+    ] = False,
 ) -> None:
     """Describe a recogniser: its genres, training data, licence and scores."""
     from genrescope.apps.cli.sinks import stdout
     from genrescope.learn.bundle import Bundle
 
+    if json and markdown:
+        raise typer.BadParameter("--json and --markdown are two answers to one question; give one")
     loaded = Bundle.load(bundle)
+    if markdown:
+        from genrescope.apps.model_card import model_card
+
+        stdout().write(model_card(loaded.card))
+        return
     if json:
         from json import dumps
 
