@@ -48,7 +48,7 @@ __all__ = [
 TEMPERATURES = (0.01, 100.0)  # a fit stops at these ends
 
 # Thresholds that are tested, from high to low: fixed before any data are seen.
-GRID = np.round(np.arange(0.99, -0.001, -0.01), 2)
+GRID = np.arange(99, -1, -1) / 100
 # The walk starts where at least this many artists (or 10 % of them, where that is more) have a
 # sure track: with fewer, good answers prove too little, and the walk ends at its first step (on
 # half of FMA-small that happened in 30 % of the draws with 5 %, in 8 % with 10 %). The start

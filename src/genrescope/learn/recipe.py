@@ -150,13 +150,23 @@ class Run:
                 f"{lost} of {len(self.data)} tracks have no artist_id, so no split by artist can "
                 "be made; fill the column in small_tracks.csv"
             )
+        for name, values in (("mfcc_3s", self.data.mfcc_3s), ("vggish", self.data.vggish)):
+            if values is None:
+                continue
+            odd = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            if odd.any():
+                raise DataError(
+                    f"{int(odd.sum())} of {len(self.data)} tracks have NaN or infinity in {name} "
+                    f"(first: {self.data.track_id[odd][0]}); drop them from small_tracks.csv, or "
+                    "prepare them again"
+                )
         names, codes = np.unique(self.data.genre_top, return_inverse=True)
         self.genres: list[str] = [str(name) for name in names]
         self.y: npt.NDArray[np.int64] = codes.astype(np.int64)
-        self._claim()
         self.folds = group_folds(
             self.y, self.data.artist_id, n_folds=recipe.folds, seed=recipe.seed
         )
+        self._claim()
 
     def _claim(self) -> None:
         digest = hashlib.sha256()
@@ -229,13 +239,6 @@ class Run:
                 rng = np.random.default_rng([self.recipe.seed, view])
                 cutoffs = draw_cutoffs(len(data), rng)
                 views.append(band_limited(data.mel, data.mfcc_3s, cutoff_hz=cutoffs, rng=rng))
-            odd = ~np.isfinite(views[-1].sum(axis=1))
-            if odd.any():
-                raise DataError(
-                    f"{int(odd.sum())} of {len(data)} tracks have NaN or infinity in mfcc_3s "
-                    f"(first: {data.track_id[odd][0]}); drop them from small_tracks.csv or "
-                    "prepare them again"
-                )
             seconds = round(time.perf_counter() - started, 1)
             self.report("step", name=f"features/view-{view}", seconds=seconds)
         return views

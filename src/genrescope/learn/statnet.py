@@ -83,8 +83,9 @@ def fit_front_scale(x: FloatArray, *, n_components: int) -> FrontScale:
     scale = np.where(steady, 0.0, 1.0 / np.where(steady, 1.0, spread))
     z = np.clip((x - mean) * scale, -CLIP, CLIP).astype(np.float32)
     if len(z) < z.shape[1]:  # the same axes, from the smaller side
-        _, singular, rows = np.linalg.svd(z, full_matrices=False)
-        variances, axes = singular**2 / np.float32(len(z)), rows.T
+        wide = z.astype(np.float64)
+        variances, left = np.linalg.eigh(wide @ wide.T / len(z))
+        axes = wide.T @ left / np.sqrt(len(z) * np.maximum(variances, 1e-9))
     else:
         variances, axes = np.linalg.eigh((z.T @ z) / np.float32(len(z)))
     order = np.argsort(variances)[::-1][: min(n_components, len(x))]
