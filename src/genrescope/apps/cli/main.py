@@ -10,6 +10,7 @@ from genrescope import __version__
 from genrescope.apps.cli.audit import audit
 from genrescope.apps.cli.demo import demo
 from genrescope.apps.cli.evaluate import evaluate
+from genrescope.apps.cli.fma import fma
 from genrescope.apps.cli.info import info
 from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.train import train
@@ -42,6 +43,7 @@ def _root(
 
 for command in (predict, demo, info, evaluate, audit):
     app.command()(command)
+app.add_typer(fma, name="fma")
 app.add_typer(train, name="train")
 
 
