@@ -15,15 +15,28 @@ from genrescope.audio import frames
 from genrescope.catalog.prepared import load_prepared
 from genrescope.errors import TrainingError
 from genrescope.learn.bundle import Bundle
-from genrescope.learn.calibrate import fit_temperature
+from genrescope.learn.calibrate import (
+    abstention_threshold,
+    conformal_quantile,
+    fit_temperature,
+    prediction_set,
+)
 from genrescope.learn.card import check_card
 from genrescope.learn.default import train_default
 from genrescope.learn.evaluate import score
-from genrescope.learn.recipe import Run
+from genrescope.learn.recipe import Run, train_members
 from tests.learn.small_data import GENRES, edit_tracks, make_prepared
 from tests.learn.test_recipe import QUICK
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECIPE = replace(
+    QUICK,
+    target_accuracy=0.9,
+    conformal_level=0.8,
+    net=replace(QUICK.net, epochs=10),
+    frame_net=replace(QUICK.frame_net, epochs=3),
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +45,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
     folder = tmp_path_factory.mktemp("trained")
     make_prepared(folder / "data", n_artists=28, tracks_each=3)
     edit_tracks(folder / "data", genre_top={0: ""})
-    recipe = replace(
-        QUICK, net=replace(QUICK.net, epochs=10), frame_net=replace(QUICK.frame_net, epochs=3)
-    )
     told: list[str] = []
     bundle = train_default(
         folder / "data",
         folder / "out",
-        recipe=recipe,
+        recipe=RECIPE,
         command="genrescope train default --epochs 10",
         report=lambda event, details: told.append(event),
     )
@@ -93,10 +103,8 @@ def test_the_figures_are_those_of_the_kept_answers(trained: tuple[Path, Bundle])
     """All on the card can be had again from the answers on the folds."""
     folder, bundle = trained
     card, out = bundle.card, folder / "out"
-    recipe = json.loads((out / "run.json").read_text())["recipe"]
-    assert recipe == card["training"]["recipe"]
-    run = Run(out, recipe=replace(QUICK, net=replace(QUICK.net, epochs=10), frame_net=replace(QUICK.frame_net, epochs=3)), data=folder / "data")  # fmt: skip  # noqa: E501
-    assert asdict(run.recipe) == recipe
+    run = Run(out, recipe=RECIPE, data=folder / "data")
+    assert card["training"]["recipe"] == json.loads(json.dumps(asdict(RECIPE)))
 
     logits = np.zeros((len(run.y), len(GENRES)))
     for k in range(2):
@@ -127,12 +135,44 @@ def test_the_figures_are_those_of_the_kept_answers(trained: tuple[Path, Bundle])
     assert calibration["ece"] == told["ece"]
     assert told["accuracy"] > 0.6
 
-    assert abstention["target_accuracy"] == 0.75
-    assert 0 < abstention["coverage"] <= 1
-    assert 0.5 < abstention["accuracy_when_sure"] <= 1
-    assert conformal["level"] == 0.9
-    assert conformal["coverage"] > 0.75
-    assert 0 < conformal["mean_set_size"] <= len(GENRES)
+    # What "sure" and "plausible" give, each fold by limits that had not seen it.
+    sure, plausible = np.zeros(len(run.y), dtype=bool), np.zeros_like(cooled, dtype=bool)
+    for k in (0, 1):
+        held, rest = run.folds == k, run.folds != k
+        artists = run.data.artist_id[rest]
+        found = abstention_threshold(cooled[rest], run.y[rest], target_accuracy=0.9, groups=artists)
+        if found.threshold is not None:
+            sure[held] = cooled[held].max(axis=1) >= found.threshold
+        limit = conformal_quantile(cooled[rest], run.y[rest], level=0.8, groups=artists)
+        plausible[held] = prediction_set(cooled[held], limit)
+    right = cooled.argmax(axis=1) == run.y
+    assert abstention["target_accuracy"] == 0.9
+    assert abstention["coverage"] == pytest.approx(sure.mean())
+    assert abstention["accuracy_when_sure"] == (
+        pytest.approx(right[sure].mean()) if sure.any() else None
+    )
+    assert conformal["level"] == 0.8
+    assert conformal["coverage"] == pytest.approx(plausible[np.arange(len(right)), run.y].mean())
+    assert conformal["mean_set_size"] == pytest.approx(plausible.sum(axis=1).mean())
+    assert conformal["coverage"] > 0.7
+    everything = {"target_accuracy": 0.9, "groups": run.data.artist_id}
+    limits = (
+        abstention_threshold(cooled, run.y, **everything).threshold,
+        conformal_quantile(cooled, run.y, level=0.8, groups=run.data.artist_id),
+    )
+    assert (abstention["threshold"], conformal["quantile"]) == limits
+
+
+def test_the_graph_is_that_of_all_tracks_with_the_temperature_of_the_card(
+    trained: tuple[Path, Bundle],
+) -> None:
+    folder, bundle = trained
+    run = Run(folder / "out", recipe=RECIPE, data=folder / "data")
+    members = train_members(run, "all", np.ones(len(run.y), dtype=bool), run.features())
+    temperature = bundle.card["calibration"]["temperature"]
+    assert temperature != 1.0
+    graph = members.graph(RECIPE, n_genres=len(GENRES), temperature=temperature)
+    assert graph == (bundle.folder / "model.onnx").read_bytes()
 
 
 def test_the_table_compares_kinds_and_baselines(trained: tuple[Path, Bundle]) -> None:
@@ -156,10 +196,7 @@ def test_a_run_that_was_done_is_not_done_again(trained: tuple[Path, Bundle]) -> 
     folder, bundle = trained
     out = shutil.copytree(folder / "out", folder / "again")
     before = len(log_of(out))
-    recipe = replace(
-        QUICK, net=replace(QUICK.net, epochs=10), frame_net=replace(QUICK.frame_net, epochs=3)
-    )
-    again = train_default(folder / "data", out, recipe=recipe, command="genrescope train default")
+    again = train_default(folder / "data", out, recipe=RECIPE, command="genrescope train default")
     assert (again.folder / "model.onnx").read_bytes() == (bundle.folder / "model.onnx").read_bytes()
     assert again.card["metrics"] == bundle.card["metrics"]
     log = log_of(out)[before:]
