@@ -204,6 +204,16 @@ def test_what_cannot_be_read_or_is_not_there_is_said(tmp_path: Path) -> None:
     assert "of artist_active_year_begin left empty, not readable: 'soon 00:00:00'" in err
 
 
+def test_names_from_a_table_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    assert run("fma", "simulate", tmp_path, "--tracks", "9", "--audio", "none").returncode == 0
+    path = tmp_path / "fma_metadata" / "tracks.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("Hip-Hop", "Hip\x1b[31mHop"), encoding="utf-8")
+    assert run("fma", "prepare", tmp_path).returncode == 0
+    assert b"Hip\\x1b[31mHop" in run("fma", "info", tmp_path).stdout
+
+
 def test_help_is_light() -> None:
     from tests.apps.test_imports import HEAVY, loaded
 

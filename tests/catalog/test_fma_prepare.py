@@ -424,6 +424,28 @@ def test_a_second_run_does_nothing_and_a_change_remakes_its_table(archive: Path)
     assert all(t.made for t in fma.prepare(archive).tables)
 
 
+def test_a_run_that_is_stopped_keeps_the_tables_it_made(archive: Path) -> None:
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage == "features":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fma.prepare(archive, report=stop)
+    folder = archive / "fma_metadata" / "prepared"
+    assert {p.name for p in folder.iterdir()} == {
+        *("tracks.parquet", "genres.parquet", "prepared.json"),
+    }
+    left = folder / ".features.parquet.1.part"  # of a run that was killed
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    done = fma.prepare(archive)
+    assert [t.name for t in done.tables if t.made] == ["features", "echonest"]
+    assert not left.exists()
+    for name in ("tracks", "features"):
+        metadata = pq.read_schema(folder / f"{name}.parquet").metadata
+        assert metadata[b"genrescope.simulated"] == b"true"
+
+
 def test_what_was_there_stays_when_a_new_file_is_damaged(archive: Path) -> None:
     fma.prepare(archive)
     (archive / "fma_metadata/tracks.csv").write_text("damaged")

@@ -139,11 +139,11 @@ def prepare(
         if not found:
             found = _make(path, folder, name, simulated, report or silent)
             made.add(name)
+            # At once, so that a run that is stopped later need not make it again.
+            before = _write(folder, {**known, **entries, name: found}, simulated)
         entries[name] = found
-    stamp = {"format": _FORMAT, "simulated": simulated, "tables": entries}
-    if stamp != before:
-        with _atomic(folder / _STAMP) as fresh:
-            fresh.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+    if before != _stamp(entries, simulated):
+        _write(folder, entries, simulated)
     tables = tuple(
         PreparedTable(
             name,
@@ -233,6 +233,17 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
     right = isinstance(stamp, dict) and stamp.get("format") == _FORMAT
     return stamp if right and isinstance(stamp.get("tables"), dict) else None
+
+
+def _stamp(entries: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
+    return {"format": _FORMAT, "simulated": simulated, "tables": dict(entries)}
+
+
+def _write(folder: Path, entries: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
+    stamp = _stamp(entries, simulated)
+    with _atomic(folder / _STAMP) as fresh:
+        fresh.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+    return stamp
 
 
 def _has_size(path: Path, size: object) -> bool:

@@ -264,8 +264,11 @@ def _show(found: FmaInfo) -> None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
+    from genrescope.apps.cli.render import printable  # names come from a file
+
+    shown = [[printable(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
         cells = [
             cell.rjust(width) if at in numeric else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
