@@ -31,7 +31,7 @@ def in_process(
     """Exit code, stdout and stderr of the command, without a process of its own."""
     from genrescope.apps.cli.main import main
 
-    monkeypatch.setattr(sys, "argv", ["genrescope", *map(os.fspath, arguments)])
+    monkeypatch.setattr(sys, "argv", ["genrescope", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         main()
     out, err = capsys.readouterr()

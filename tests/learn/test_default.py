@@ -14,7 +14,7 @@ import pytest
 from genrescope.audio import frames
 from genrescope.catalog.prepared import load_prepared
 from genrescope.errors import TrainingError
-from genrescope.learn.bundle import Bundle
+from genrescope.learn.bundle import Bundle, write_bundle
 from genrescope.learn.calibrate import (
     abstention_threshold,
     conformal_quantile,
@@ -91,7 +91,7 @@ def test_it_answers_and_is_small(trained: tuple[Path, Bundle]) -> None:
     data = load_prepared(folder / "data")
     rows = frames.describe_prepared(data.mel, data.mfcc_3s)
     pooled, windows = bundle.run(rows[:, None])
-    right = [bundle.genres[k] for k in pooled.argmax(axis=1)] == data.genre_top
+    right = np.array(bundle.genres)[pooled.argmax(axis=1)] == data.genre_top
     assert right.mean() > 0.9
     np.testing.assert_allclose(windows[:, 0], pooled, atol=1e-5)
     files = [path for path in bundle.folder.iterdir() if path.is_file()]
@@ -155,7 +155,7 @@ def test_the_figures_are_those_of_the_kept_answers(trained: tuple[Path, Bundle])
     assert conformal["coverage"] == pytest.approx(plausible[np.arange(len(right)), run.y].mean())
     assert conformal["mean_set_size"] == pytest.approx(plausible.sum(axis=1).mean())
     assert conformal["coverage"] > 0.7
-    everything = {"target_accuracy": 0.9, "groups": run.data.artist_id}
+    everything: dict[str, Any] = {"target_accuracy": 0.9, "groups": run.data.artist_id}
     limits = (
         abstention_threshold(cooled, run.y, **everything).threshold,
         conformal_quantile(cooled, run.y, level=0.8, groups=run.data.artist_id),
@@ -252,7 +252,7 @@ def test_figures_come_from_artists_that_were_not_met(tmp_path: Path) -> None:
     bundle = train_default(data, tmp_path / "out", recipe=recipe)
     prepared = load_prepared(data)
     pooled, _ = bundle.run(frames.describe_prepared(prepared.mel, prepared.mfcc_3s)[:, None])
-    met = [bundle.genres[k] for k in pooled.argmax(axis=1)] == prepared.genre_top
+    met = np.array(bundle.genres)[pooled.argmax(axis=1)] == prepared.genre_top
     # Early stopping, on new artists, does not let it learn all of them by heart.
     assert met.mean() > 0.5
     for row in bundle.card["metrics"]["table"]:
@@ -273,10 +273,9 @@ def test_a_graph_that_knows_nothing_is_not_passed_off(
     from genrescope.learn import default as module
 
     data = make_prepared(tmp_path / "data", n_artists=24, tracks_each=2)
-    write = module.write_bundle
 
     def turned(folder: Path, *, graph: bytes, card: dict[str, Any]) -> Bundle:
-        bundle = write(folder, graph=graph, card=card)
+        bundle = write_bundle(folder, graph=graph, card=card)
         run = bundle.run
         monkeypatch.setattr(
             bundle, "run", lambda x: tuple(np.roll(part, 1, axis=-1) for part in run(x))

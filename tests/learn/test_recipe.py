@@ -289,7 +289,7 @@ def test_nothing_of_the_tracks_that_are_held_out_is_looked_at(
 
 
 def test_members_differ_and_are_read_back_as_they_were(prepared: Path, tmp_path: Path) -> None:
-    settings = {"nets": 2, "frame_nets": 0}
+    settings: dict[str, Any] = {"nets": 2, "frame_nets": 0}
     graph, run = graph_of(tmp_path / "run", prepared, **settings)
     again, _ = graph_of(tmp_path / "run", prepared, **settings)  # all of it from disk
     assert again == graph
@@ -303,7 +303,7 @@ def test_members_differ_and_are_read_back_as_they_were(prepared: Path, tmp_path:
 def test_the_teacher_changes_what_is_learnt_and_answers_for_new_artists(
     data: Path, tmp_path: Path
 ) -> None:
-    settings = {"frame_nets": 0}
+    settings: dict[str, Any] = {"frame_nets": 0}
     graph, run = graph_of(tmp_path / "with", data, **settings)
     with np.load(tmp_path / "with" / "fold-0" / "teacher.npz") as stored:
         opinion = stored["probabilities"]
