@@ -63,9 +63,11 @@ def fetch(
 ) -> None:
     """Fetch one of FMA's archives, check it and unpack it.
 
-    Stopped at any moment, even by a crash, the same command goes on where it was. Needs free disk
-    for the archive and what it holds: metadata 2 GB, small 15 GB, medium 47 GB, large 200 GB,
-    full 1.9 TB. Exit code 1: unpacked, but for some damaged members, which are listed.
+    Stopped at any moment, even by a crash, the same command goes on where it
+    was. Needs free disk for the archive and what it holds: metadata 2 GB, small
+    16 GB, medium 49 GB, large 205 GB, full 1.9 TB.
+
+    Exit code 1: unpacked, but for some damaged members, which are listed.
     """
     from genrescope.catalog.fma import ARCHIVES
     from genrescope.catalog.fma import fetch as fetch_archive
@@ -120,8 +122,9 @@ def prepare(
 ) -> None:
     """Turn FMA's CSV files into typed Parquet, once.
 
-    Dates become dates, lists lists, and subset and split ordered categories. A second run is
-    done at once; a table is made again when its CSV file has changed. Needs the extra lab.
+    Dates become dates, lists lists, and subset and split ordered categories. A
+    second run is done at once; a table is made again when its CSV file has
+    changed. Needs the extra lab.
     """
     from genrescope.catalog.fma_prepare import prepare as prepare_tables
     from genrescope.catalog.fma_tables import FILES
@@ -158,7 +161,7 @@ def info(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
-    """Count tracks by subset, split and genre, missing genres, and tracks known to be bad."""
+    """Count tracks by subset, split and genre, and what is missing or known to be bad."""
     from genrescope.catalog.fma_load import describe
 
     found = describe(directory)
@@ -186,9 +189,9 @@ def simulate(
 ) -> None:
     """Make up an archive of FMA's shape, to try everything without a download.
 
-    Tables with FMA's own headers and quirks, and short clips whose genres differ by rhythm,
-    timbre and harmony. The same options give the same archive. Whatever is made from it says
-    that it is simulated.
+    Tables with FMA's own headers and quirks, and short clips whose genres differ
+    by rhythm, timbre and harmony. The same options give the same archive.
+    Whatever is made from it says that it is simulated.
     """
     from genrescope.catalog.fma_simulate import simulate as make_up
 
@@ -310,13 +313,16 @@ def _progress(
     from rich import progress as bars
     from rich.console import Console
 
+    console = Console(stderr=True)
+    room = console.width - 68  # beside the other columns, at their longest
     with bars.Progress(
         bars.TextColumn(" {task.description}"),
-        bars.BarColumn(bar_width=24),
+        *([bars.BarColumn(bar_width=min(40, room))] if room >= 8 else []),
         bars.TaskProgressColumn(),
-        *([bars.DownloadColumn(), bars.TransferSpeedColumn()] if sizes else []),
+        *([bars.DownloadColumn()] if sizes else []),
+        *([bars.TransferSpeedColumn()] if sizes and room >= 0 else []),
         bars.TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
     ) as shown:
         yield _Bars(shown, stages)
