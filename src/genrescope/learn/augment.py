@@ -23,6 +23,9 @@ FloatArray = npt.NDArray[np.float32]
 LOWEST_HZ = 3_500.0  # telephone speech
 HIGHEST_HZ = 14_000.0
 _TILT_DB = 0.7  # spread of a smooth equaliser curve: mastering differs between releases
+# The loudest band stands out from the smooth spectrum that 20 coefficients describe; measured on
+# real clips, where this halves the error against really filtering the sound.
+_PEAK_ABOVE_SMOOTH_DB = 9.0
 _BATCH = 128
 
 
@@ -92,8 +95,9 @@ def band_limited(
         dense = mfcc_3s[part].astype(np.float32).transpose(0, 2, 1)
         basis = mfcc_matrix(N_MFCC, frames.N_BANDS)
         smooth = basis.T @ dense + dense_eq[:, :, None]
-        floor = smooth.max(axis=(1, 2), keepdims=True) - np.float32(frames.RANGE_DB)
-        smooth = np.where(_DENSE_HZ[None, :, None] > cut, floor, np.maximum(smooth, floor))
+        peak = smooth.max(axis=(1, 2), keepdims=True) + np.float32(_PEAK_ABOVE_SMOOTH_DB)
+        floor = peak - np.float32(frames.RANGE_DB)
+        smooth = np.where(_DENSE_HZ[None, :, None] > cut, floor, smooth)
         parts.append(frames.describe_decibels(db, np.ascontiguousarray(basis @ smooth)))
     return np.concatenate(parts)
 
