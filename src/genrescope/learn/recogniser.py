@@ -6,8 +6,8 @@
 >>> prediction.genre, round(prediction.confidence, 2)           # doctest: +SKIP
 ('Hip-Hop', 0.81)
 
-Decoding and the front end run in worker processes that may die without taking anything
-with them; the graph, which is small, runs in the calling process.
+Many files are recognised in worker processes that may die without taking anything with them;
+the graph runs there too, so that only answers travel.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class Recogniser:
         from genrescope.audio.workers import map_isolated
 
         results = map_isolated(
-            partial(_describe_next, n_windows=self.n_windows),
+            partial(_predict_next, self),
             (None if path is None else Path(path) for path in paths),
             workers=workers,
             ordered=ordered,
@@ -222,8 +222,7 @@ class Recogniser:
                 if isinstance(result, GenrescopeError):
                     yield FailedPrediction(path, type(result).__name__, str(result))
                 elif result is not None:
-                    described, tags = result
-                    yield self._decide(described, tags, path=path)
+                    yield result
 
     def _decide(self, described: Any, tags: Tags, *, path: Path | None) -> Prediction:
         pooled, windows = self.bundle.run(described.features[np.newaxis])
@@ -251,9 +250,9 @@ class Recogniser:
         return f"Recogniser({self.bundle.name!r}, {len(self.genres)} genres)"
 
 
-def _describe_next(path: Path | None, *, n_windows: int) -> tuple[Any, Tags] | None:
+def _predict_next(recogniser: Recogniser, path: Path | None) -> Prediction | None:
     """What a worker does."""
-    return None if path is None else _describe(path, n_windows=n_windows)
+    return None if path is None else recogniser.predict(path)
 
 
 def _describe(path: Path, *, n_windows: int) -> tuple[Any, Tags]:
