@@ -36,9 +36,8 @@ def installed_megabytes(root: str = "genrescope") -> dict[str, float]:
             continue  # needed on another system or Python only
         files = (file.locate() for file in found.files or [])
         sizes[name] = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-        for need in found.requires or []:
-            if "extra ==" not in need:
-                waiting.append(re.split(r"[^\w.-]", need, maxsplit=1)[0])
+        needs = [need for need in found.requires or [] if "extra ==" not in need]
+        waiting += [re.split(r"[^\w.-]", need, maxsplit=1)[0] for need in needs]
     return sizes
 
 

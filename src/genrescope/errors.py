@@ -24,6 +24,8 @@ __all__ = [
     "DecoderCrashError",
     "DecoderMemoryError",
     "DecoderTimeoutError",
+    "DiskSpaceError",
+    "DownloadError",
     "GenrescopeError",
     "MissingExtraError",
     "SplitError",
@@ -113,6 +115,14 @@ class DataError(GenrescopeError, ValueError):
 
 class ChecksumError(GenrescopeError, OSError):
     """Bytes that were fetched or stored are not the ones expected."""
+
+
+class DownloadError(GenrescopeError, OSError):
+    """A file could not be fetched; what came so far was kept."""
+
+
+class DiskSpaceError(GenrescopeError, OSError):
+    """There is too little room on the disk."""
 
 
 # --- models ----------------------------------------------------------------

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genrescope.catalog import storage
-from genrescope.catalog.download import DownloadError, download
-from genrescope.catalog.storage import DiskSpaceError, check_sha1, human_bytes, require_space
-from genrescope.errors import ChecksumError, GenrescopeError
+from genrescope.catalog.download import download
+from genrescope.catalog.storage import check_sha1, human_bytes, require_space
+from genrescope.errors import ChecksumError, DiskSpaceError, DownloadError, GenrescopeError
 from tests.catalog.web import Way, serving
 
 BODY = random.Random(1).randbytes(700_001)

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from genrescope.catalog import fma
-from genrescope.catalog.download import DownloadError
-from genrescope.errors import ChecksumError, DataError
+from genrescope.errors import ChecksumError, DataError, DownloadError
 from tests.catalog.web import Way, serving
 
 FILES = {

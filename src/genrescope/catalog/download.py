@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from genrescope.catalog.storage import (
-    DiskSpaceError,
     Report,
     check_sha1,
     hint,
@@ -33,9 +32,9 @@ from genrescope.catalog.storage import (
     sha1_of,
     silent,
 )
-from genrescope.errors import ChecksumError, GenrescopeError
+from genrescope.errors import ChecksumError, DiskSpaceError, DownloadError, GenrescopeError
 
-__all__ = ["DownloadError", "download"]
+__all__ = ["download"]
 
 _CHUNK = 1 << 18  # bytes
 _OVERLAP = 1 << 16  # bytes that a resumed request asks for again, to compare
@@ -43,10 +42,6 @@ _RESTARTS = 3  # times that a file may change under us before we give up
 _LONGEST_WAIT = 120.0  # s between two tries
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP statuses worth another try
 _FULL_DISK = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG})
-
-
-class DownloadError(GenrescopeError, OSError):
-    """A file could not be fetched; what came so far was kept."""
 
 
 class _ChangedError(Exception):

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from genrescope.errors import ChecksumError, GenrescopeError
+from genrescope.errors import ChecksumError, DiskSpaceError
 
 __all__ = [
-    "DiskSpaceError",
     "Report",
     "check_sha1",
     "hint",
@@ -26,10 +25,6 @@ Report = Callable[[str, int, "int | None"], None]
 """Told the stage ("download", "check", "unpack"), bytes done, and bytes in all if known."""
 
 _SPARE = 64 << 20  # bytes that stay free on the disk
-
-
-class DiskSpaceError(GenrescopeError, OSError):
-    """There is too little room on the disk."""
 
 
 def check_sha1(path: Path, *, expected: str, report: Report | None = None) -> None:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from genrescope.catalog.storage import DiskSpaceError, Report, human_bytes, require_space
-from genrescope.errors import DataError
+from genrescope.catalog.storage import Report, human_bytes, require_space
+from genrescope.errors import DataError, DiskSpaceError
 
 __all__ = ["Unpacked", "unzip"]
 
