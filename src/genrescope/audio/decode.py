@@ -289,7 +289,7 @@ def open_audio(path: str | os.PathLike[str]) -> AudioFile:
 
     Examples
     --------
-    >>> with open_audio("mix.mp3") as audio:                            # doctest: +SKIP
+    >>> with open_audio("mix.mp3") as audio:
     ...     windows = [audio.read(offset=t, duration=30.0) for t in (0.0, 600.0)]
     """
     name = os.fsdecode(path)
@@ -350,7 +350,7 @@ def read_audio(
 
     Examples
     --------
-    >>> y, sr = read_audio("song.mp3", sr=22050, duration=30.0)         # doctest: +SKIP
+    >>> y, sr = read_audio("song.mp3", sr=22050, duration=30.0)
     """
     with open_audio(path) as audio:
         y = audio.read(offset=offset, duration=duration, sr=sr, mono=mono)
