@@ -14,18 +14,20 @@ help:
 	@echo "make bench  speed as ratios to the usual libraries"
 
 $(VENV)/core: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --editable .
-	touch $@
+	@echo "Setting up $(VENV): about a minute, and 300 MB ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --editable .
+	@touch $@
 
 # torch first, at the version the project is tested with, so that no other package picks a larger build.
 $(VENV)/dev: pyproject.toml $(VENV)/core
-	$(PIP) install --quiet torch==2.13.0
-	$(PIP) install --quiet --editable ".[dev]"
-	touch $@
+	@echo "Installing what the tests need (torch, scikit-learn, librosa): a few minutes ..."
+	@$(PIP) install --quiet torch==2.13.0
+	@$(PIP) install --quiet --editable ".[dev]"
+	@touch $@
 
 demo: $(VENV)/core
-	$(BIN)/genrescope demo
+	@$(BIN)/genrescope demo
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
