@@ -62,7 +62,7 @@ def default(
     """Repeat the training of the recogniser that ships.
 
     Validated in folds that share no artist, calibrated, then trained on all tracks and written to
-    DIR/bundle, a folder for `genrescope predict --bundle`. On two cores it takes about 45 minutes.
+    DIR/bundle, a folder for `genrescope predict --bundle`. On two cores it takes about 40 minutes.
     """
     import os
 
