@@ -117,6 +117,9 @@ def _evaluate(
     else:
         heard = _hear_files(recogniser, audio or Path())
     result, scores = _judge(recogniser, heard)
+    # Before anything is shown: whoever reads the screen may leave early.
+    if json_out is not None and json_out != _STDOUT:
+        _write(Path(json_out), _dump(result))
     if json_out == _STDOUT:
         typer.echo(_dump(result))
         out = console(typer.get_text_stream("stderr"))
@@ -127,8 +130,6 @@ def _evaluate(
     if scores is not None and json_out != _STDOUT:
         _print_scores(out, result, scores)
     _print_failures(out, heard)
-    if json_out is not None and json_out != _STDOUT:
-        _write(Path(json_out), _dump(result))
     return 1 if heard.failures else 0
 
 
