@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -54,3 +55,8 @@ def main() -> None:
     except GenrescopeError as error:
         typer.echo(f"genrescope: {error}", err=True)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does: what a shell calls SIGPIPE. Python
+        # would complain once more when it flushes at exit, so that goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
