@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 # A shell that runs the tests in the background has them ignore SIGINT, and so would every program
 # that the tests start and then interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
