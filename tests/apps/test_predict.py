@@ -403,12 +403,16 @@ MARKED = """
 import sys
 from genrescope.apps.cli.main import main
 from genrescope.learn.recogniser import Recogniser
-decide = Recogniser._decide
+recognised = Recogniser.predict_many
 def marked(*args, **named):
-    result = decide(*args, **named)
-    print("@", file=sys.stderr, flush=True)
-    return result
-Recogniser._decide = marked
+    results = recognised(*args, **named)
+    try:
+        for result in results:
+            print("@", file=sys.stderr, flush=True)
+            yield result
+    finally:
+        results.close()
+Recogniser.predict_many = marked
 sys.argv[0] = "genrescope"
 main()
 """
