@@ -32,6 +32,7 @@ from genrescope.learn.prediction import FailedPrediction
 from tests.apps.command import COMMAND, environment, on_terminal, run
 from tests.audio.broken import make_broken_folder
 from tests.learn.tinybundle import GENRES, make_bundle
+from tests.same import same
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and terminals")
 
@@ -108,7 +109,7 @@ def test_json_lines_are_the_same_objects(tiny: Path, noises: Path) -> None:
     as_one = json.loads(run("predict", *paths, "--json", "--bundle", tiny).stdout)
     done = predict(*paths, "--jsonl", tiny=tiny)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert lines == [as_one["predictions"][0], as_one["errors"][0], as_one["predictions"][1]]
+    assert same(lines, [as_one["predictions"][0], as_one["errors"][0], as_one["predictions"][1]])
     assert set(lines[1]) == {"path", "error", "message"}
     assert lines[1]["error"] == "AudioNotFoundError"
 

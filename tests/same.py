@@ -1,0 +1,19 @@
+"""Answers that differ by rounding only: processes place arrays, and so sum them, differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["same"]
+
+
+def same(a: Any, b: Any, *, within: float = 1e-5) -> bool:
+    """Whether two JSON-like values are equal, numbers within a tolerance."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key], within=within) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        pairs = zip(a, b, strict=False)
+        return len(a) == len(b) and all(same(x, y, within=within) for x, y in pairs)
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= within
+    return bool(a == b)
