@@ -372,10 +372,6 @@ def _counts(tracks: Mapping[str, int], splits: Sequence[str]) -> list[str]:
     return [f"{tracks[s]:,}" if s in tracks else "-" for s in splits]
 
 
-def _by_split(tracks: Mapping[str, int]) -> str:
-    return ", ".join(f"{split} {n:,}" for split, n in tracks.items())
-
-
 def _named(tracks: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{split} {', '.join(names)}" for split, names in tracks.items())
 
