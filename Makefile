@@ -21,7 +21,7 @@ $(VENV)/core: pyproject.toml
 
 # torch first, at the version the project is tested with, so that no other package picks a larger build.
 $(VENV)/dev: pyproject.toml $(VENV)/core
-	@echo "Installing what the tests need (torch, scikit-learn, librosa): a few minutes ..."
+	@echo "Installing what the tests need (torch, scikit-learn, plotly, librosa): a few minutes ..."
 	@$(PIP) install --quiet torch==2.13.0
 	@$(PIP) install --quiet --editable ".[dev]"
 	@touch $@
