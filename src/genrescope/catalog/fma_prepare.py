@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from genrescope.catalog.fma_tables import FILES, Unreadable, batches, import_pyarrow, read_header
-from genrescope.catalog.storage import Report, silent
+from genrescope.catalog.storage import Report, atomic, silent
 from genrescope.errors import DataError
 
 __all__ = [
@@ -39,7 +36,6 @@ SIMULATED = "SIMULATED.txt"
 
 _STAMP = "prepared.json"
 _FORMAT = 1
-_STALE = 3600  # s after which the unfinished file of another run is taken for left over
 
 
 @dataclass(frozen=True)
@@ -241,7 +237,7 @@ def _stamp(entries: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
 
 def _write(folder: Path, entries: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
     stamp = _stamp(entries, simulated)
-    with _atomic(folder / _STAMP) as fresh:
+    with atomic(folder / _STAMP) as fresh:
         fresh.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
     return stamp
 
@@ -277,7 +273,7 @@ def _make(path: Path, folder: Path, name: str, simulated: bool, report: Report) 
     unreadable = Unreadable()
     ids: list[np.ndarray[Any, np.dtype[np.int64]]] = []
     rows = 0
-    with _atomic(folder / f"{name}.parquet") as fresh:
+    with atomic(folder / f"{name}.parquet") as fresh:
         writer = None
         try:
             for batch in batches(path, table=name, header=header, unreadable=unreadable):
@@ -326,23 +322,3 @@ def _sha256(path: Path) -> tuple[str, int]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     return digest.hexdigest(), quotes
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of `path` once all is on disk."""
-    for left in path.parent.glob(f".{path.name}.*.part"):
-        if time.time() - left.stat().st_mtime > _STALE:
-            left.unlink(missing_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)

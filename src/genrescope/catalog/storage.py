@@ -1,18 +1,21 @@
-"""What downloading and unpacking need to know of the disk: room, sizes, checksums."""
+"""What writing to a disk needs: files that are whole or not there, room, sizes, checksums."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from genrescope.errors import ChecksumError, DiskSpaceError
+from genrescope.errors import ChecksumError, DataError, DiskSpaceError
 
 __all__ = [
     "Report",
+    "atomic",
     "check_sha1",
     "hint",
     "human_bytes",
@@ -25,6 +28,37 @@ Report = Callable[[str, int, "int | None"], None]
 """Told the stage ("download", "check", "unpack"), bytes done, and bytes in all if known."""
 
 _SPARE = 64 << 20  # bytes that stay free on the disk
+_STALE = 3600.0  # s; a part older than this was left by a process that died
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A path to write to that takes the place of `path` once all is on disk.
+
+    Where the writing fails, what was at `path` stays as it was.
+
+    Raises
+    ------
+    DataError
+        If the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        if time.time() - left.stat().st_mtime > _STALE:
+            left.unlink(missing_ok=True)
+    # With the process in its name: two that write one file do not write into each other's.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def check_sha1(path: Path, *, expected: str, report: Report | None = None) -> None:

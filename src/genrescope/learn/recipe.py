@@ -14,11 +14,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -31,6 +29,7 @@ import numpy.typing as npt
 from genrescope.audio import frames
 from genrescope.catalog.prepared import PreparedData, load_prepared
 from genrescope.catalog.splits import group_folds
+from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError, TrainingError
 from genrescope.learn.augment import band_limited, draw_cutoffs
 from genrescope.learn.export import build_graph
@@ -420,17 +419,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         for name, part in value.items()
         for key, item in _flat(part, f"{prefix}{name}.").items()
     }
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of ``path`` once all is on disk."""
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    yield part
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def packages() -> dict[str, str]:
