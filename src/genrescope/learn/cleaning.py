@@ -279,10 +279,9 @@ def _finite(
     x[infinite] = np.nan
     if counts.any():
         where = [features[at] for at in np.flatnonzero(counts).tolist()]
-        notes.append(
-            f"{int(counts.sum()):,} infinite values (or larger than 3e38) are taken for missing, "
-            f"in {listed(where)}."
-        )
+        n = int(counts.sum())
+        what = "1 infinite value is" if n == 1 else f"{n:,} infinite values are"
+        notes.append(f"{what} taken for missing, in {listed(where)} (infinite: 3e38 or more).")
 
 
 def _without_copies(
@@ -317,7 +316,7 @@ def _say_missing(x: NDArray[np.float32], features: Sequence[str], notes: list[st
     if not missing.any():
         return
     most = np.argsort(-missing, kind="stable")[:3].tolist()
-    told = listed([f"{features[at]} ({missing[at]:,} rows)" for at in most if missing[at]])
+    told = listed([f"{features[at]} ({missing[at]:,})" for at in most if missing[at]])
     share = missing.sum() / x.size
     notes.append(
         f"{int(missing.sum()):,} of {x.size:,} values ({_percent(share)}) are missing, in "
@@ -339,6 +338,12 @@ def _grouped(
     groups = raw.groups[rows]
     unknown = groups == ""
     alone = np.array([f"\x00{at}" for at in rows.tolist()], dtype=np.str_)
+    if not unknown.any() and len(set(groups.tolist())) == 1:
+        notes.append(
+            f"All rows are of one {raw.group_name}, {groups[0]}: nothing can be kept apart by it, "
+            "so each row is taken for a group of its own."
+        )
+        return np.char.replace(alone, "\x00", "track "), "track"
     if unknown.all():
         notes.append(
             "The table does not say who made the tracks. Tracks of one artist may be both trained "
@@ -347,9 +352,10 @@ def _grouped(
         )
         return np.char.replace(alone, "\x00", "track "), "track"
     if unknown.any():
+        n = int(unknown.sum())
         notes.append(
-            f"Of {int(unknown.sum()):,} of {len(rows):,} rows the {raw.group_name} is not known; "
-            "each is a group of its own, though some may be by one hand."
+            f"{n:,} of {len(rows):,} rows {'has' if n == 1 else 'have'} no {raw.group_name}; each "
+            "such row is a group of its own."
         )
         taken = set(groups.tolist())
         names = np.char.replace(alone, "\x00", f"no {raw.group_name}, row ")
@@ -372,11 +378,6 @@ def _say_groups(
     if len(ids) == len(groups):
         notes.append(f"No {group_name} has more than one row.")
         return
-    if len(ids) == 1:
-        raise DataError(
-            f"all rows are of one {group_name} ({ids[0]}), so that none can be kept for scoring; "
-            "choose another column for the group"
-        )
     lonely = [
         f"{genre} ({int((label == genre).sum())} rows)"
         for genre in sorted(set(label.tolist()))

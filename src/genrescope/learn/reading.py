@@ -87,6 +87,13 @@ class Column:
     remark: str
     _cells: Any
 
+    def values(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The numbers of some rows, a copy; NaN where there are none."""
+        if self.numbers is None:
+            return np.full(len(rows), np.nan)
+        taken: NDArray[np.float64] = self.numbers[rows]
+        return taken
+
     def text(self) -> NDArray[np.str_]:
         """The cells as text, trimmed; empty where missing, or where a sign for it stands."""
         return self._texts(known=True)
