@@ -13,6 +13,7 @@ from genrescope.apps.cli.demo import demo
 from genrescope.apps.cli.evaluate import evaluate
 from genrescope.apps.cli.fma import fma
 from genrescope.apps.cli.info import info
+from genrescope.apps.cli.model import model
 from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.train import train
 from genrescope.errors import GenrescopeError
@@ -46,6 +47,7 @@ for command in (predict, demo, info, evaluate, audit):
     app.command()(command)
 app.add_typer(fma, name="fma")
 app.add_typer(train, name="train")
+app.add_typer(model, name="model")
 
 
 def main() -> None:

@@ -1,0 +1,179 @@
+"""``genrescope model``: the networks that can be trained, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from genrescope.learn.architectures import Architecture, LayerRow
+
+__all__ = ["model", "read_options"]
+
+model = typer.Typer(
+    help="List networks, and show what is in them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_WITH_HELP = "Choose otherwise, such as patch=16x16; repeat it for more."
+
+
+@model.callback()
+def _group() -> None:
+    """List networks, and show what is in them."""
+
+
+@model.command("list")
+def list_(
+    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the networks with their inputs, options and numbers of parameters."""
+    from genrescope.apps.cli.sinks import stdout
+    from genrescope.learn.architectures import ARCHITECTURES, FRAMES_SHAPE
+
+    rows = [
+        {
+            "name": architecture.key,
+            "title": architecture.title,
+            "description": architecture.description,
+            "input": list(architecture.input_shape),
+            "parameters": _total(architecture),
+            "parameters_on_frames": _total(architecture.at(FRAMES_SHAPE)),
+            "options": {name: _text(value) for name, value in architecture.options.items()},
+        }
+        for architecture in ARCHITECTURES
+    ]
+    if json:
+        from json import dumps
+
+        stdout().write(dumps(rows, indent=2) + "\n")
+        return
+    _print_list(rows)
+
+
+@model.command("summary")
+def summary(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            show_default=False,
+            help="A network of `genrescope model list`; another input as in cs464-cnn@1x128x128.",
+        ),
+    ],
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", show_default=False, help=_WITH_HELP),
+    ] = None,
+    genres: Annotated[int, typer.Option("--genres", min=2, help="Size of the output.")] = 8,
+    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Show every layer of a network, the shape of what it gives, and its parameters."""
+    from genrescope.apps.cli.sinks import stdout
+    from genrescope.learn.architectures import find, summarise
+
+    architecture = find(name, read_options(options))
+    rows = summarise(architecture, n_genres=genres)
+    if json:
+        from dataclasses import asdict
+        from json import dumps
+
+        table = {
+            "name": architecture.name,
+            "input": list(architecture.input_shape),
+            "parameters": sum(row.parameters for row in rows),
+            "layers": [asdict(row) for row in rows],
+        }
+        stdout().write(dumps(table, indent=2) + "\n")
+        return
+    _print_summary(architecture, rows)
+
+
+def read_options(given: Sequence[str] | None) -> dict[str, str]:
+    """What was given with ``--with``, by name.
+
+    Raises
+    ------
+    typer.BadParameter
+        If there is no = in it.
+    """
+    found = {}
+    for text in given or ():
+        name, sign, value = text.partition("=")
+        if not (name and sign):
+            raise typer.BadParameter(f"--with {text}: write NAME=VALUE, as in patch=16x16")
+        found[name] = value
+    return found
+
+
+def _total(architecture: Architecture) -> int:
+    from genrescope.learn.architectures import summarise
+
+    return sum(row.parameters for row in summarise(architecture))
+
+
+def _text(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _shape(shape: Sequence[int] | None) -> str:
+    return "" if shape is None else " x ".join(f"{size:,}" for size in shape)
+
+
+def _print_list(rows: Sequence[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from genrescope.apps.cli.render import console, paragraph
+
+    screen = console()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for heading in ("Network", "Input", "Parameters", "on frames"):
+        right = heading in ("Parameters", "on frames")
+        table.add_column(heading, no_wrap=True, justify="right" if right else "left")
+    for row in rows:
+        table.add_row(
+            Text(row["name"], style="bold"),
+            _shape(row["input"]),
+            f"{row['parameters']:,}",
+            f"{row['parameters_on_frames']:,}",
+        )
+    screen.print(table, soft_wrap=False)
+    screen.print()
+    for row in rows:
+        words = f"{row['description']}"
+        if row["options"]:
+            words += " Options: " + ", ".join(f"{k}={v}" for k, v in row["options"].items()) + "."
+        paragraph(screen, words, label=f" {row['name']}", indent=14)
+    screen.print()
+    frames = "Inputs are channels x mel bands x frames; prepared mel frames are 1 x 128 x 128."
+    paragraph(screen, frames, label="", indent=1)
+
+
+def _print_summary(architecture: Architecture, rows: Sequence[LayerRow]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from genrescope.apps.cli.render import console
+
+    screen = console()
+    screen.print(Text(f" {architecture.name}: {architecture.title}", style="bold"))
+    screen.print(f" input {_shape(architecture.input_shape)}")
+    screen.print()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("Layer", no_wrap=True)
+    table.add_column("Output shape", no_wrap=True)
+    table.add_column("Parameters", justify="right", no_wrap=True)
+    for row in rows:
+        plain = row.path.isdigit() or not row.path  # the places in a plain row of layers
+        name = row.kind if plain else f"{row.kind} {row.path}"
+        table.add_row(Text(name), _shape(row.shape), f"{row.parameters:,}")
+    table.add_section()
+    total = sum(row.parameters for row in rows)
+    table.add_row(Text("Total", style="bold"), "", Text(f"{total:,}", style="bold"))
+    screen.print(table, soft_wrap=False)
