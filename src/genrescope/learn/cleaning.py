@@ -91,12 +91,14 @@ def clean(raw: RawTable, *, min_per_genre: int = 2) -> TabularData:
     label = _one_spelling(raw.label, notes)
     rows = _labelled(raw, label, notes)
     _finite(x, rows, raw.features, notes)
+    if not len(rows):
+        raise DataError(_too_few_genres(raw.name, label, (), min_per_genre))
     rows, columns = _settled(x, rows, label, min_per_genre, raw.features, notes)
     genres = sorted(set(label[rows].tolist()))
     if len(genres) < 2:
         raise DataError(_too_few_genres(raw.name, label, genres, min_per_genre))
     columns = _without_copies(x, rows, columns, raw.features, notes)
-    x = np.ascontiguousarray(x[np.ix_(rows, columns)])
+    x = np.ascontiguousarray(_part(x, rows, columns))
     features = tuple(raw.features[at] for at in columns)
     _say_missing(x, features, notes)
     groups, group_name = _grouped(raw, rows, notes)
@@ -211,26 +213,26 @@ def _settled(
     small: dict[str, int] = {}
     hollow = 0
     why: dict[str, list[str]] = {"empty": [], "constant": []}
-    while True:
-        before = len(rows), len(columns)
-        if len(rows):
-            with np.errstate(invalid="ignore"):
-                low = np.fmin.reduce(x[np.ix_(rows, columns)], axis=0, initial=np.inf)
-                high = np.fmax.reduce(x[np.ix_(rows, columns)], axis=0, initial=-np.inf)
-            for at in np.flatnonzero(~(low < high)).tolist():
-                why["empty" if low[at] > high[at] else "constant"].append(features[columns[at]])
-            columns = columns[low < high]
+    settled = False
+    while not settled:
+        part = _part(x, rows, columns)
+        missing = np.isnan(part)
+        # minimum and maximum are fast, and those that pass over NaN are not.
+        low = part.min(axis=0, where=~missing, initial=np.inf) if missing.any() else part.min(0)
+        high = part.max(axis=0, where=~missing, initial=-np.inf) if missing.any() else part.max(0)
+        useful = low < high
+        for at in np.flatnonzero(~useful).tolist():
+            why["empty" if low[at] > high[at] else "constant"].append(features[columns[at]])
+        columns = columns[useful]
         if not len(columns):
             raise DataError(_no_feature(features, why, len(rows)))
-        heard = ~np.isnan(x[np.ix_(rows, columns)]).all(axis=1)
+        heard = ~(missing[:, useful] if missing.any() else missing).all(axis=1)
         hollow += int((~heard).sum())
-        rows = rows[heard]
-        counts = Counter(label[rows].tolist())
-        few = {name: n for name, n in counts.items() if n < least}
+        few = {n: k for n, k in Counter(label[rows[heard]].tolist()).items() if k < least}
         small.update(few)
-        rows = rows[[name not in few for name in label[rows].tolist()]]
-        if before == (len(rows), len(columns)) or not len(rows):
-            break
+        keep = heard & np.array([name not in few for name in label[rows].tolist()], dtype=bool)
+        rows = rows[keep]
+        settled = bool(keep.all() or not keep.any())  # columns that go take no row with them
     if hollow:
         notes.append(_lack(hollow, len(label), "value in any feature"))
     if small:
@@ -245,6 +247,14 @@ def _settled(
         if names:
             notes.append(f"{_columns(len(names))} {reason} and left out: {listed(names)}.")
     return rows, columns
+
+
+def _part(
+    x: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Some rows and columns; not copied where they are all."""
+    part = x if len(rows) == len(x) else x[rows]
+    return part if len(columns) == part.shape[1] else np.take(part, columns, axis=1)
 
 
 def _columns(n: int) -> str:
