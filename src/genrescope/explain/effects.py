@@ -226,6 +226,7 @@ def holm(p: Floats) -> Floats:
     Parameters
     ----------
     p : np.ndarray [shape=(m,), float64]
+        As tested, one by one.
 
     Returns
     -------
