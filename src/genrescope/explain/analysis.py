@@ -218,6 +218,7 @@ def analyse(data: TabularData, *, seed: int = 0, n_distributions: int = 8) -> An
     )
     place = {name: j for j, name in enumerate(data.features)}
     shown = _shown(data, effects, place, n=n_distributions)
+    columns: list[tuple[NDArray[Any], FeatureEffect]]
     columns = [(data.x[:, place[e.feature]], e) for e in shown]
     columns += [(extras[e.feature], e) for e in extra_effects]
     strongest = [e.feature for e in effects[:CORRELATED] if np.isfinite(e.eta_squared)]

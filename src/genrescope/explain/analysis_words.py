@@ -110,9 +110,9 @@ def _artists(made: Analysis) -> list[str]:
     out = [f"The {made.n:,} tracks come from {known:,} {what}s."]
     if made.n_without_group:
         out = [
-            f"For {made.n_without_group:,} of the {made.n:,} tracks no {what} is known: each counts "
-            f"as {_article(what)} of its own, which makes intervals too narrow. The others come "
-            f"from {known:,} {what}s."
+            f"For {made.n_without_group:,} of the {made.n:,} tracks no {what} is known: each "
+            f"counts as {_article(what)} of its own, which makes intervals too narrow. The others "
+            f"come from {known:,} {what}s."
         ]
     worst = max(made.largest_groups, key=lambda genre: made.largest_groups[genre].share_of_five)
     top = made.largest_groups[worst]

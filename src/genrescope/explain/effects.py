@@ -196,27 +196,34 @@ def feature_effects(
             table[block, 7:9] = [_kruskal(column, main, k)[[0, 2]] for column in means.T]
             by_artist[block] = np.isfinite(means).sum(axis=0)
     adjusted, artist_adjusted = holm(table[:, 5]), holm(table[:, 8])
-    effects = [
-        FeatureEffect(
-            names[j],
-            families[j],
-            *(float(v) for v in table[j, :6]),
-            p_adjusted=float(adjusted[j]),
-            medians={
-                genre: float(m)
-                for genre, m in zip(labels.genres, medians[:, j], strict=True)
-                if np.isfinite(m)
-            },
-            n=int(present[j]),
-            n_missing=len(x) - int(present[j]),
-            artist_eta_squared=float(table[j, 6]),
-            artist_epsilon_squared=float(table[j, 7]),
-            artist_p=float(table[j, 8]),
-            artist_p_adjusted=float(artist_adjusted[j]),
-            n_artists=int(by_artist[j]),
+    effects = []
+    for j in range(d):
+        eta, low, high, epsilon, h, p, artist_eta, artist_epsilon, artist_p = table[j].tolist()
+        effects.append(
+            FeatureEffect(
+                names[j],
+                families[j],
+                eta_squared=eta,
+                eta_low=low,
+                eta_high=high,
+                epsilon_squared=epsilon,
+                h=h,
+                p=p,
+                p_adjusted=float(adjusted[j]),
+                medians={
+                    genre: float(m)
+                    for genre, m in zip(labels.genres, medians[:, j], strict=True)
+                    if np.isfinite(m)
+                },
+                n=int(present[j]),
+                n_missing=len(x) - int(present[j]),
+                artist_eta_squared=artist_eta,
+                artist_epsilon_squared=artist_epsilon,
+                artist_p=artist_p,
+                artist_p_adjusted=float(artist_adjusted[j]),
+                n_artists=int(by_artist[j]),
+            )
         )
-        for j in range(d)
-    ]
     return tuple(sorted(effects, key=lambda e: -e.eta_squared if e.eta_squared >= 0 else 1.0))
 
 
