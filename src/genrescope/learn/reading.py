@@ -364,7 +364,7 @@ def _of_text(name: str, cells: Any, mark: str) -> Column:
         by_row: NDArray[np.float64] = np.array([*values, np.nan])[codes]
         return by_row
 
-    if len(words) <= 2 and all(word.casefold() in _TRUTH for word in words):
+    if all(word.casefold() in _TRUTH for word in words):
         return Column(name, "truth", spread([_TRUTH[w.casefold()] for w in words]), "", cells)
     dates = [_DATE.fullmatch(word) for word in words]
     if all(dates):
