@@ -16,6 +16,7 @@ from genrescope.errors import AudioTooShortError
 
 __all__ = [
     "hz_to_mel",
+    "mel_bands",
     "mel_filterbank",
     "mel_spectrogram",
     "mel_to_hz",
@@ -33,6 +34,7 @@ _LOG_START_MEL = _LOG_START_HZ / _HZ_PER_MEL
 _LOG_STEP = np.log(6.4) / 27.0
 
 _BLOCK = 256  # frames transformed at once: bounds memory, stays in cache
+_GROUP = 16  # mel bands multiplied at once
 
 
 def hz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -106,6 +108,43 @@ def mel_filterbank(
     bank = weights.astype(np.float32)
     bank.flags.writeable = False
     return bank
+
+
+@lru_cache(maxsize=32)
+def _mel_groups(sr: float, n_fft: int, n_mels: int) -> tuple[tuple[slice, slice, FloatArray], ...]:
+    """Neighbouring bands, the bins that they read, and their weights [bins, bands]."""
+    bank = mel_filterbank(sr, n_fft=n_fft, n_mels=n_mels)
+    groups = []
+    for first in range(0, n_mels, _GROUP):
+        bands = slice(first, min(first + _GROUP, n_mels))
+        used = np.flatnonzero(bank[bands].any(axis=0))
+        bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
+        groups.append((bands, bins, np.ascontiguousarray(bank[bands, bins].T)))
+    return tuple(groups)
+
+
+def mel_bands(power: FloatArray, *, sr: float, n_fft: int, n_mels: int = 128) -> FloatArray:
+    """Sum power spectra into mel bands.
+
+    A band reads few bins, and its neighbours nearly the same ones. So the product with the filter
+    bank, nearly all zeros, is made of small dense ones.
+
+    Parameters
+    ----------
+    power : np.ndarray [shape=(t, 1 + n_fft // 2), float32]
+        A row each frame.
+    sr, n_fft, n_mels
+        See :func:`mel_filterbank`.
+
+    Returns
+    -------
+    np.ndarray [shape=(t, n_mels), float32]
+        ``power @ mel_filterbank(sr, n_fft=n_fft, n_mels=n_mels).T``, up to rounding.
+    """
+    out = np.empty((len(power), n_mels), dtype=np.float32)
+    for bands, bins, weights in _mel_groups(sr, n_fft, n_mels):
+        np.matmul(power[:, bins], weights, out=out[:, bands])
+    return out
 
 
 @lru_cache(maxsize=32)
