@@ -4,8 +4,9 @@ Nothing is trained on the features again. An ensemble is made from the held-out 
 its members, and whatever it fits itself (which members, their weights, the stacking model) is
 fitted for each fold on the rows of the *other* folds, so that no row is scored by something that
 saw its genre. One thread remains: the members that answered on those other rows were themselves
-trained on the fold. Cutting it needs every member trained once more for every pair of folds; with
-rows of five folds and a handful of weights the gain that it hides is small.
+trained on the fold. Cutting it needs every member trained once more for every pair of folds. It
+does not flatter: nine models on 40 MFCC statistics of FMA-small, five folds by artist, reach 0.446
+with weights either way, and by stacking 0.436 with the thread and 0.445 without.
 
 References
 ----------
