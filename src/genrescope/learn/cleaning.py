@@ -357,7 +357,7 @@ def _grouped(
     if unknown.all():
         notes.append(
             "The table does not say who made the tracks. Tracks of one artist may be both trained "
-            "on and scored, which makes every score here too high, often by several points: name "
+            "on and scored, which makes every score here too high: name "
             "the column of the artist if there is one."
         )
         return np.char.replace(alone, "\x00", "track "), "track"
