@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the laboratory", extra="lab", package="scikit-learn") from error
 
-from genrescope.learn.estimators import ClippedScaler
+from genrescope.learn.estimators import ClippedScaler, GroupWeights
 
 __all__ = ["FIFTEEN", "PRESETS", "ClassifierSpec", "PerFeature", "classifiers"]
 
@@ -49,6 +49,14 @@ FIFTEEN = (
     "perceptron",
     "gaussian_nb",
 )
+
+
+_SCALERS = {
+    "standard": "standardised",
+    "clipped": "standardised, cut off at 4",
+    "by family": "standardised, cut off at 4, families weighted alike",
+    "none": "as they are",
+}
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,9 @@ class ClassifierSpec:
         Settings that differ from the library's own; a :class:`PerFeature` depends on the table.
     preset : str
         Which set of settings this is.
-    scaler : {"standard", "clipped", "none"}
-        What the features go through.
+    scaler : {"standard", "clipped", "by family", "none"}
+        What the features go through: nothing, or standardisation, or that and a cut at four
+        standard deviations, or that and weights which make all families of features count alike.
     takes_nan : bool
         Whether missing values are left to the classifier; elsewhere the median of the training
         rows stands in.
@@ -146,9 +155,7 @@ class ClassifierSpec:
         """What a report shows, JSON-able: the preset, the scaler, and settings of its own."""
         return {
             "preset": self.preset,
-            "features": {"standard": "standardised", "clipped": "standardised, cut off at 4"}.get(
-                self.scaler, "as they are"
-            ),
+            "features": _SCALERS[self.scaler],
             **{name: _plain(value) for name, value in self.params.items()},
             "kernels": "scikit-learn-intelex" if self.accelerated else "stock",
         }
@@ -167,16 +174,23 @@ class ClassifierSpec:
         }
 
     def build(
-        self, *, seed: int = 0, n_features: int, n_classes: int, missing: bool = True
+        self,
+        *,
+        n_features: int,
+        seed: int = 0,
+        families: Sequence[int] | None = None,
+        missing: bool = True,
     ) -> Pipeline:
         """An unfitted pipeline: imputer, scaler, classifier.
 
         Parameters
         ----------
+        n_features : int
+            Of the table.
         seed : int
             Of the classifier, where it draws anything.
-        n_features, n_classes : int
-            Of the table.
+        families : sequence of int, optional
+            Number of the family of each feature; all of one family if not given.
         missing : bool
             Whether there are missing values; without, there is no imputer.
 
@@ -196,8 +210,11 @@ class ClassifierSpec:
             # A column may be empty in a fold; it must not vanish, so it becomes 0.
             steps.append(("imputer", SimpleImputer(strategy="median", keep_empty_features=True)))
         if self.scaler != "none":
-            clipped = self.scaler == "clipped"
-            steps.append(("scaler", ClippedScaler() if clipped else StandardScaler()))
+            standard = self.scaler == "standard"
+            steps.append(("scaler", StandardScaler() if standard else ClippedScaler()))
+        if self.takes_families:
+            weights = GroupWeights([0] * n_features if families is None else families)
+            steps.append(("weights", weights))
         classifier = _make(estimator, params, seed=seed, n_features=n_features)
         return Pipeline([*steps, ("classifier", classifier)])
 
@@ -207,6 +224,11 @@ class ClassifierSpec:
         copies = 32 * n_rows * n_features + 64 * n_rows * n_classes
         pairs = self.bytes_per_row_pair * min(n_rows, 12_000) ** 2
         return int(300e6 + copies + pairs)
+
+    @property
+    def takes_families(self) -> bool:
+        """Whether its answers depend on which family a feature is of."""
+        return self.scaler == "by family"
 
     def _chosen(self) -> tuple[str, Mapping[str, Any]]:
         if not self.accelerated:

@@ -1,173 +1,38 @@
-"""Many classifiers on one table: who is trained, who is scored, and what came out.
+"""Many classifiers on one table: fitted side by side, within limits, and kept by content.
 
-The types here need numpy alone. What fits the models is in
-:mod:`genrescope.learn.compare_worker`, what keeps their answers in :mod:`genrescope.learn.results`.
+Every model is fitted once a fold, in processes of its own, one thread each. A model that fails,
+takes too long or needs too much memory is a run with its reason; the others go on. What has been
+answered is kept (:mod:`genrescope.learn.results`), so a run that was stopped goes on where it was,
+and a change to one model fits that model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.catalog.splits import group_folds
-from genrescope.errors import SplitError
+from genrescope.catalog.splits import holdout
+from genrescope.catalog.storage import atomic
+from genrescope.errors import DataError, SplitError
+from genrescope.learn.calibrate import apply_temperature, fit_temperature
+from genrescope.learn.protocol import Protocol, make_protocol
+from genrescope.learn.results import FoldResult, ResultCache, content_key
 from genrescope.learn.tabular import TabularData
 
-__all__ = ["ModelRun", "Protocol", "make_protocol"]
+if TYPE_CHECKING:
+    from genrescope.learn.classic import ClassifierSpec
 
-KINDS = ("folds", "official", "random")
+__all__ = ["ModelRun", "Protocol", "make_protocol", "run_models"]
 
-
-@dataclass(frozen=True, eq=False)
-class Protocol:
-    """Who is trained on and who is scored.
-
-    Attributes
-    ----------
-    kind : {"folds", "official", "random"}
-        Folds that share no group; the split that the table brings; or folds of single tracks,
-        in which an artist is on both sides.
-    fold : np.ndarray [shape=(n,), int64]
-        The fold in which a row is scored, 0 or more; -1 where it never is.
-    n_folds : int
-        1 for the official split.
-    seed : int
-        Of the folds.
-    description : str
-        Sentences for a report.
-    calibration : np.ndarray [shape=(n,), bool] or None
-        Rows that are neither trained on nor scored: temperatures are fitted on them. None
-        where other folds serve for that.
-    """
-
-    kind: str
-    fold: NDArray[np.int64]
-    n_folds: int
-    seed: int
-    description: str
-    calibration: NDArray[np.bool_] | None = None
-
-    @property
-    def scored(self) -> NDArray[np.intp]:
-        """Positions of the rows that are scored, ascending."""
-        return np.flatnonzero(self.fold >= 0)
-
-    def parts(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Rows to train on and rows to score, fold by fold, ascending.
-
-        Examples
-        --------
-        >>> p = Protocol("folds", np.array([0, 1, 0]), 2, seed=0, description="")
-        >>> [(train.tolist(), test.tolist()) for train, test in p.parts()]
-        [([1], [0, 2]), ([0, 2], [1])]
-        """
-        usable = np.ones(len(self.fold), bool) if self.calibration is None else ~self.calibration
-        for number in range(self.n_folds):
-            yield (
-                np.flatnonzero(usable & (self.fold != number)),
-                np.flatnonzero(self.fold == number),
-            )
-
-
-def make_protocol(
-    data: TabularData, *, kind: str = "folds", n_folds: int = 5, seed: int = 0
-) -> Protocol:
-    """Decide who is trained on and who is scored.
-
-    Parameters
-    ----------
-    data : TabularData
-        The table.
-    kind : {"folds", "official", "random"}
-        "folds": cross-validation in which no group (artist) is in two folds. "official": train
-        on the rows of the split "training", score "test" ("validation" where there is no test).
-        "random": folds of single tracks; its scores flatter every model.
-    n_folds : int >= 2
-        How many folds; without effect on "official".
-    seed : int >= 0
-        Of the folds.
-
-    Returns
-    -------
-    Protocol
-
-    Raises
-    ------
-    SplitError
-        A kind that is none of these, an official split that the table does not have, or fewer
-        groups than folds.
-    """
-    if kind == "official":
-        return _official(data, seed=seed)
-    if kind not in KINDS:
-        raise SplitError(f"kind is {kind!r}; choose one of {', '.join(KINDS)}")
-    n, k = len(data), len(data.genres)
-    what = data.group_name
-    groups: NDArray[Any] = np.arange(n) if kind == "random" else data.groups
-    fold = group_folds(data.y, groups, n_folds=n_folds, seed=seed)
-    n_groups = len(np.unique(groups))
-    if kind == "random" and what != "track":
-        description = (
-            f"RANDOM FOLDS: {n_folds} folds of single tracks, drawn without regard to the {what}. "
-            f"Tracks of one {what} are in training and in test, so a model can score by "
-            f"recognising the {what}. These scores are higher than any that new {what}s would "
-            f"get; do not compare them with scores of folds grouped by {what}."
-        )
-    elif what == "track":
-        description = (
-            f"Cross-validation in {n_folds} folds of {n} tracks in {k} genres. The table does "
-            "not say who made a track, so one artist may be in training and in test."
-        )
-    else:
-        description = (
-            f"Cross-validation in {n_folds} folds of {n} tracks in {k} genres. No {what} is in "
-            f"two folds ({n_groups} {what}s), and the folds have nearly the same share of each "
-            "genre."
-        )
-    return Protocol(kind, fold, n_folds, seed=seed, description=description)
-
-
-def _official(data: TabularData, *, seed: int) -> Protocol:
-    parts = {"training", "validation", "test"}
-    if data.split is None:
-        raise SplitError(
-            f"{data.name} has no official split; use kind 'folds', or give the table a column "
-            f"split with {', '.join(sorted(parts))}"
-        )
-    counts = {part: int((data.split == part).sum()) for part in sorted(parts)}
-    scored = "test" if counts["test"] else "validation"
-    if not (counts["training"] and counts[scored]):
-        raise SplitError(
-            f"the split of {data.name} has {counts}; an official split needs rows of training "
-            "and of test or validation; use kind 'folds' instead"
-        )
-    fold = np.where(data.split == scored, 0, -1).astype(np.int64)
-    trained = data.split == "training"
-    calibration: NDArray[np.bool_] = ~trained & (fold < 0)
-    description = (
-        f"The official split: {counts['training']} tracks of training are learnt from, "
-        f"{counts[scored]} of {scored} are scored."
-    )
-    if scored == "validation":
-        description += " There are no test tracks here; validation is as a rule easier than test."
-    elif counts["validation"]:
-        description += (
-            f" The {counts['validation']} tracks of validation only set the temperature of "
-            "models that give no probabilities."
-        )
-    shared = np.intersect1d(data.groups[trained], data.groups[fold == 0])
-    if len(shared):
-        description += (
-            f" {len(shared)} {data.group_name}{'s' * (len(shared) > 1)} "
-            f"{'are' if len(shared) > 1 else 'is'} on both sides, which flatters every model."
-        )
-    return Protocol(
-        "official", fold, 1, seed=seed, description=description, calibration=calibration
-    )
+Report = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,3 +72,287 @@ class ModelRun:
     cached: bool = False
     members: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def run_models(
+    data: TabularData,
+    protocol: Protocol,
+    specs: Sequence[ClassifierSpec],
+    *,
+    cache: Path | None = None,
+    jobs: int | None = None,
+    seconds_per_model: float = 900.0,
+    memory: int | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> tuple[ModelRun, ...]:
+    """Fit and apply every model as the protocol says.
+
+    Parameters
+    ----------
+    data : TabularData
+        The table.
+    protocol : Protocol
+        Who is trained on and who is scored; of this table.
+    specs : sequence of ClassifierSpec
+        The models; no key twice.
+    cache : Path, optional
+        Folder where answers are kept; without one, nothing is.
+    jobs : int >= 0, optional
+        Models that are fitted side by side, each in a process; default one a core. 0 fits in
+        this process, without any limit of time or memory. The answers are the same.
+    seconds_per_model : float > 0
+        What a model may take by the clock, over all folds; each fold has its share of it.
+    memory : int, optional
+        Bytes that all models together may take at one time; default two thirds of what is free.
+    seed : int
+        Of the models.
+    report : callable, optional
+        Told an event and what belongs to it: "plan" (fits, kept), "fit" (key, name, fold,
+        seconds, done, of), "failed" (key, name, reason).
+
+    Returns
+    -------
+    tuple of ModelRun
+        In the order of `specs`.
+
+    Raises
+    ------
+    DataError
+        If a key occurs twice, or the protocol is of another table.
+    """
+    work = _Work(data, protocol, tuple(specs), ResultCache(cache), seed=seed, report=report)
+    work.collect()
+    work.tell("plan", fits=len(work.missing), kept=len(work.found))
+    if work.missing:
+        from genrescope.learn.jobs import run_here, run_jobs
+
+        with _table(data, cache) as table:
+            tasks = work.tasks(table, seconds=seconds_per_model / protocol.n_folds)
+            if jobs == 0:
+                answers = run_here(tasks, wanted=work.wanted)
+            else:
+                answers = run_jobs(tasks, wanted=work.wanted, workers=jobs, memory=memory)
+            for (key, fold), result in answers:
+                work.keep(key, fold, result)
+    return tuple(work.run_of(spec) for spec in specs)
+
+
+@dataclass(eq=False)
+class _Work:
+    """The state of one call of :func:`run_models`."""
+
+    data: TabularData
+    protocol: Protocol
+    specs: tuple[ClassifierSpec, ...]
+    cache: ResultCache
+    seed: int
+    report: Report | None
+    found: dict[tuple[str, int], FoldResult] = field(default_factory=dict)
+    missing: dict[tuple[str, int], str] = field(default_factory=dict)  # -> name in the cache
+    failed: set[str] = field(default_factory=set)
+    new: set[str] = field(default_factory=set)  # models of which something was fitted
+    fits: int = 0
+
+    def __post_init__(self) -> None:
+        twice = [key for key, n in Counter(spec.key for spec in self.specs).items() if n > 1]
+        if twice:
+            raise DataError(f"the models {', '.join(twice)} are given twice; keys must differ")
+        if len(self.protocol.fold) != len(self.data):
+            raise DataError(
+                f"the protocol is of {len(self.protocol.fold)} rows and {self.data.name} has "
+                f"{len(self.data)}; make it from this table"
+            )
+        if self.protocol.calibration is None:
+            self._extra = np.zeros(0, dtype=np.intp)
+        else:
+            self._extra = np.flatnonzero(self.protocol.calibration)
+        self._parts = list(self.protocol.parts())
+        families = np.unique(np.array(self.data.feature_groups, dtype=str), return_inverse=True)[1]
+        self._families = tuple(families.tolist())
+
+    def tell(self, event: str, **info: Any) -> None:
+        if self.report is not None:
+            self.report(event, info)
+
+    def applied(self, spec: ClassifierSpec, fold: int) -> NDArray[np.intp]:
+        """Rows that a model answers for: those of the fold, then those for calibration."""
+        test = self._parts[fold][1]
+        return np.concatenate([test, self._extra]) if _by_temperature(spec) else test
+
+    def collect(self) -> None:
+        """Look up what is known already."""
+        k = len(self.data.genres)
+        for spec in self.specs:
+            content = spec.content()
+            if spec.takes_families:
+                content["families"] = list(self._families)
+            for fold, (train, _) in enumerate(self._parts):
+                applied = self.applied(spec, fold)
+                name = content_key(
+                    content,
+                    table=self.data.fingerprint,
+                    rows={"train": train, "apply": applied},
+                    seed=self.seed,
+                )
+                kept = self.cache.load(name, shape=(len(applied), k))
+                if kept is None:
+                    self.missing[spec.key, fold] = name
+                else:
+                    self.found[spec.key, fold] = kept
+
+    def tasks(self, table: Path, *, seconds: float) -> list[Any]:
+        """What is to be computed, the longest first."""
+        from genrescope.learn.compare_worker import Job
+        from genrescope.learn.jobs import Task
+
+        groups = np.unique(self.data.groups, return_inverse=True)[1].astype(np.int64)
+        missing = bool(np.isnan(self.data.x).any())
+        n_features, k = self.data.x.shape[1], len(self.data.genres)
+        tasks = []
+        for spec in sorted(self.specs, key=lambda spec: -spec.cost):
+            for fold, (train, _) in enumerate(self._parts):
+                if (spec.key, fold) not in self.missing:
+                    continue
+                job = Job(
+                    spec=spec,
+                    table=table,
+                    y=self.data.y,
+                    groups=groups,
+                    train=train,
+                    apply=self.applied(spec, fold),
+                    n_classes=k,
+                    families=self._families,
+                    missing=missing,
+                    seed=self.seed,
+                )
+                estimate = spec.memory(len(train), n_features, k)
+                tasks.append(Task((spec.key, fold), job, seconds=seconds, memory=estimate))
+        return tasks
+
+    def wanted(self, number: tuple[str, int]) -> bool:
+        """Whether an answer is still of use: not where another fold has failed."""
+        return number[0] not in self.failed
+
+    def keep(self, key: str, fold: int, result: FoldResult) -> None:
+        """Note an answer down."""
+        self.found[key, fold] = result
+        self.new.add(key)
+        self.fits += 1
+        name = next(spec.name for spec in self.specs if spec.key == key)
+        if result.failure:
+            if key not in self.failed:
+                self.tell("failed", key=key, name=name, reason=result.failure)
+            self.failed.add(key)
+        self.cache.save(self.missing[key, fold], result)
+        seconds = result.fit_seconds + result.predict_seconds
+        of = len(self.missing)
+        self.tell("fit", key=key, name=name, fold=fold, seconds=seconds, done=self.fits, of=of)
+
+    def run_of(self, spec: ClassifierSpec) -> ModelRun:
+        """A model's answers to all folds, put together."""
+        results = [
+            (fold, self.found[spec.key, fold])
+            for fold in range(self.protocol.n_folds)
+            if (spec.key, fold) in self.found
+        ]
+        failure = ""
+        for fold, result in results:
+            if result.failure and not failure:
+                where = f"fold {fold + 1} of {self.protocol.n_folds}: "
+                failure = (where if self.protocol.n_folds > 1 else "") + result.failure
+        probabilities = None
+        if not failure:
+            probabilities = self._probabilities(spec, [result for _, result in results])
+        counts = Counter(note for _, result in results for note in result.notes)
+        several = self.protocol.n_folds > 1
+        return ModelRun(
+            key=spec.key,
+            name=spec.name,
+            family=spec.family,
+            settings=spec.settings,
+            probabilities=probabilities,
+            calibrated="temperature" if _by_temperature(spec) else "as it comes",
+            fit_seconds=sum(result.fit_seconds for _, result in results),
+            predict_seconds=sum(result.predict_seconds for _, result in results),
+            failure=failure,
+            cached=spec.key not in self.new,
+            notes=tuple(
+                f"{note} ({n} of {self.protocol.n_folds} folds)" if several else note
+                for note, n in sorted(counts.items())
+            ),
+        )
+
+    def _probabilities(
+        self, spec: ClassifierSpec, results: list[FoldResult]
+    ) -> NDArray[np.float64]:
+        """Probabilities [shape=(n_scored, k)] of the rows that are scored."""
+        k = len(self.data.genres)
+        values = np.full((len(self.data), k), np.nan)
+        for fold, result in enumerate(results):
+            values[self.applied(spec, fold)] = result.values
+        scored = self.protocol.scored
+        if not _by_temperature(spec):
+            return _shares(np.nan_to_num(values[scored]))
+        out = np.zeros_like(values)
+        for apply, fit in self._temperature_parts():
+            usable = fit & ~np.isnan(values[np.arange(len(values)), self.data.y])
+            temperature = fit_temperature(_filled(values[usable]), self.data.y[usable])
+            p = apply_temperature(_filled(values[apply]), temperature)
+            out[apply] = np.where(np.isnan(values[apply]), 0.0, p)
+        return _shares(out[scored])
+
+    def _temperature_parts(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Rows that get a temperature, and rows that it is fitted on: never the same."""
+        fold = self.protocol.fold
+        if self.protocol.n_folds > 1:
+            for number in range(self.protocol.n_folds):
+                yield fold == number, (fold >= 0) & (fold != number)
+            return
+        if len(self._extra):
+            yield fold >= 0, np.asarray(self.protocol.calibration)
+            return
+        # No rows are set aside: each half of the scored groups serves the other.
+        rows = self.protocol.scored
+        side = np.zeros(len(fold), bool)
+        try:
+            side[rows] = holdout(
+                self.data.y[rows], self.data.groups[rows], fraction=0.5, seed=self.protocol.seed
+            )
+        except SplitError:  # one group
+            side[rows[::2]] = True
+        yield (fold >= 0) & side, (fold >= 0) & ~side
+        yield (fold >= 0) & ~side, (fold >= 0) & side
+
+
+def _by_temperature(spec: ClassifierSpec) -> bool:
+    return spec.scores == "decision_function"
+
+
+def _shares(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows that add up to 1; equal shares where a row has nothing."""
+    total = p.sum(axis=1, keepdims=True)
+    safe = np.where(total > 0, total, 1.0)
+    return np.asarray(np.where(total > 0, p / safe, 1.0 / p.shape[1]))
+
+
+def _filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Decision values with something low in the columns of genres that were not trained on."""
+    low, high = np.nanmin(values, axis=1), np.nanmax(values, axis=1)
+    return np.where(np.isnan(values), (low - 3 * (high - low))[:, None], values)
+
+
+@contextmanager
+def _table(data: TabularData, cache: Path | None) -> Iterator[Path]:
+    """The features as a file that all workers map into memory."""
+    if cache is None:
+        with tempfile.TemporaryDirectory(prefix="genrescope-") as folder:
+            path = Path(folder) / "x.npy"
+            np.save(path, data.x)
+            yield path
+        return
+    path = cache / "tables" / f"{data.fingerprint}.npy"
+    if not path.exists():
+        with atomic(path) as part, part.open("wb") as file:
+            np.save(file, data.x)
+    yield path

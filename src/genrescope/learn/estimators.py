@@ -17,7 +17,7 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the laboratory", extra="lab", package="scikit-learn") from error
 
-__all__ = ["ClippedScaler", "KernelRidgeClassifier", "TunedClassifier"]
+__all__ = ["ClippedScaler", "GroupWeights", "KernelRidgeClassifier", "TunedClassifier"]
 
 Rows = NDArray[np.float32]
 
@@ -53,7 +53,44 @@ class ClippedScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, x: ArrayLike) -> Rows:
         """x [shape=(n, d)] in standard deviations, float32."""
         scaled = (np.asarray(x) - self.mean_) / self.scale_
-        return np.clip(scaled, -self.limit, self.limit).astype(np.float32)
+        out: Rows = np.clip(scaled, -self.limit, self.limit).astype(np.float32)
+        return out
+
+
+class GroupWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Weigh features so that every family of them counts the same in a distance.
+
+    Where a table has 1,600 statistics of the bands and 190 of the shape of the spectrum, a plain
+    distance hears the bands alone.
+
+    Parameters
+    ----------
+    families : sequence of int
+        Number of the family of each feature.
+    """
+
+    def __init__(self, families: Sequence[int] = ()) -> None:
+        self.families = families
+
+    def fit(self, x: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Learn nothing; x [shape=(n, d)] must have a column for each of `families`."""
+        families = np.asarray(self.families, dtype=np.int64)
+        n_features = np.shape(x)[1]
+        if len(families) != n_features:
+            raise DataError(
+                f"families has {len(families)} values and x {n_features} columns; give one each"
+            )
+        _, codes, counts = np.unique(families, return_inverse=True, return_counts=True)
+        # The weights have a mean square of 1, so that settings do not depend on the families.
+        weights = np.sqrt(n_features / (len(counts) * counts[codes]))
+        self.weights_ = weights.astype(np.float32)
+        self.n_features_in_ = n_features
+        return self
+
+    def transform(self, x: ArrayLike) -> Rows:
+        """Weighted x [shape=(n, d)], float32."""
+        out: Rows = (np.asarray(x) * self.weights_).astype(np.float32)
+        return out
 
 
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -109,15 +146,15 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         n_components = self.components or (4_000 if len(rows) > self.exact_rows else len(rows))
         if n_components >= len(rows):
             self.rows_ = rows
-            matrix = self._kernel(rows, rows)
-            matrix[np.diag_indices(len(matrix))] += self.alpha
-            self.weights_ = _solve(matrix, goal)
+            exact = self._kernel(rows, rows)
+            exact[np.diag_indices(len(exact))] += self.alpha
+            self.weights_ = _solve(exact, goal)
             return self
         chosen = np.random.default_rng(self.random_state).choice(
             len(rows), size=n_components, replace=False
         )
         self.rows_ = rows[np.sort(chosen)]
-        matrix = self.alpha * self._kernel(self.rows_, self.rows_).astype(np.float64)
+        matrix: NDArray[Any] = self.alpha * self._kernel(self.rows_, self.rows_).astype(np.float64)
         target = np.zeros((n_components, len(self.classes_)))
         for part in _blocks(len(rows)):
             block = self._kernel(rows[part], self.rows_)

@@ -125,23 +125,19 @@ class ResultCache:
                 values=values,
                 fit_seconds=float(told["fit_seconds"]),
                 predict_seconds=float(told["predict_seconds"]),
-                failure=str(told["failure"]),
                 notes=tuple(map(str, told["notes"])),
             )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return None
-        if result.failure:
-            return result
         return result if values.shape == shape and values.dtype == np.float32 else None
 
     def save(self, key: str, result: FoldResult) -> None:
-        """File an answer, whole or not at all."""
-        if self.folder is None:
+        """File an answer, whole or not at all; a failure is not one, and is tried again."""
+        if self.folder is None or result.failure:
             return
         told = {
             "fit_seconds": result.fit_seconds,
             "predict_seconds": result.predict_seconds,
-            "failure": result.failure,
             "notes": list(result.notes),
         }
         with atomic(self._path(key)) as part, part.open("wb") as file:
