@@ -23,6 +23,7 @@ def normalise(x: FloatArray, *, order: float) -> FloatArray:
     Parameters
     ----------
     x : np.ndarray [shape=(rows, t), float32]
+        Frames are columns.
     order : float > 0
         Of the norm; ``numpy.inf`` is the largest value.
 

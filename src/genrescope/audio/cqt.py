@@ -187,8 +187,7 @@ def _filters(
         atom[start : start + len(wave)] = wave / np.abs(wave).sum()
     atoms *= (lengths / taps)[:, None]
     spectra = np.fft.fft(atoms, axis=1)[:, : taps // 2 + 1]
-    spectra[_negligible(spectra)] = 0
-    spectra = spectra * gain[:, None]
+    spectra = np.where(_negligible(np.abs(spectra)), 0, spectra * gain[:, None])
     # sum_k spectrum[k] sum_n y[n] exp(-2 pi i k n / taps), with the sums exchanged.
     in_time = np.fft.fft(spectra, n=taps, axis=1).T
     both = np.concatenate([in_time.real, in_time.imag], axis=1).astype(np.float32)
@@ -196,8 +195,7 @@ def _filters(
     return both
 
 
-def _negligible(spectra: npt.NDArray[np.complex64]) -> npt.NDArray[np.bool_]:
-    sizes = np.abs(spectra)
+def _negligible(sizes: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     ordered = np.sort(sizes, axis=1)
     share = np.cumsum(ordered / sizes.sum(axis=1, keepdims=True), axis=1)
     kept_from = np.argmin(share < _SPARSITY, axis=1)

@@ -85,6 +85,7 @@ HOP = 512  # samples
 N_MELS = 128
 RANGE_DB = 80.0  # of mel decibels, below the loudest
 _ASSUMED_HZ = 22_050  # librosa's default rate, which FMA's script left as it was
+_LOUDEST = 1e15  # the square of a thousand times this is finite in float32
 _STILL = 1e-6  # a standard deviation below this share of the largest value is rounding
 
 
@@ -116,7 +117,7 @@ def fma_descriptors(
     AudioTooShortError
         If there are fewer than 2,048 samples.
     AudioNotFiniteError
-        If a sample is NaN, infinite, or too large to be squared.
+        If a sample is NaN, infinite, or beyond 1e15.
     AudioUnsupportedError
         If the rate is too low.
 
@@ -160,6 +161,11 @@ def descriptor_series(
             f"convention is {convention!r}; it must be one of {', '.join(get_args(Convention))}"
         )
     samples = checked_samples(y, at_least=N_FFT)
+    if max(samples.max(), -samples.min()) > _LOUDEST:
+        raise AudioNotFiniteError(
+            f"samples of more than {_LOUDEST:g}, whose powers are infinite; full scale is 1.0. "
+            "Divide them by the largest."
+        )
     series, tuning = _from_spectrum(samples, sr, convention)
     notes = constant_q(samples, sr=sr, tuning=tuning, hop_length=HOP)
     chroma = chroma_of_notes(notes, bins_per_octave=12 if convention == "fma" else 36)
@@ -187,10 +193,6 @@ def _from_spectrum(
         at = slice(first, first + len(magnitudes))
         part = np.square(magnitudes, out=power[at])
         loudest = magnitudes.max(axis=1)
-        if not np.isfinite(np.square(loudest)).all():
-            raise AudioNotFiniteError(
-                "samples too large to be squared; full scale is 1.0. Divide them by their largest."
-            )
         of_notes.add(magnitudes, loudest)
         of_power.add(part, np.square(loudest))
         mel[at] = mel_bands(part, sr=sr, n_fft=N_FFT, n_mels=N_MELS)
@@ -198,12 +200,10 @@ def _from_spectrum(
         centroid[0, at], bandwidth[0, at] = centroid_and_bandwidth(magnitudes, **axis)
         extremes[:, :, at] = peaks_and_valleys(magnitudes, **axis)
         end[0, at] = rolloff(magnitudes, **axis)
-    db = power_to_db(mel.T)
-    np.maximum(db, db.max() - np.float32(RANGE_DB), out=db)
     weights = chroma_filters(_ASSUMED_HZ, n_fft=N_FFT, tuning=of_power.tuning())
     return {
         "chroma_stft": normalise((power @ weights.T).T, order=np.inf),
-        "mfcc": mfcc_matrix(DESCRIPTORS["mfcc"], N_MELS) @ db,
+        "mfcc": _mfcc(mel),
         "rmse": rms,
         "spectral_bandwidth": bandwidth,
         "spectral_centroid": centroid,
@@ -212,13 +212,27 @@ def _from_spectrum(
     }, of_notes.tuning()
 
 
+def _mfcc(mel: FloatArray) -> FloatArray:
+    db = power_to_db(mel.T)
+    np.maximum(db, db.max() - np.float32(RANGE_DB), out=db)
+    # All coefficients but the first are blind to the level: without it a frame in which all bands
+    # are equal, silence for one, has coefficients of exactly 0.
+    level = db[0].copy()
+    db -= level
+    mfcc: FloatArray = mfcc_matrix(DESCRIPTORS["mfcc"], N_MELS) @ db
+    mfcc[0] += np.float32(np.sqrt(N_MELS)) * level
+    return mfcc
+
+
 def _rms(magnitudes: FloatArray, convention: Convention) -> FloatArray:
-    power = np.einsum("tf,tf->t", magnitudes, magnitudes)
+    power: FloatArray = np.einsum("tf,tf->t", magnitudes, magnitudes)
     if convention == "fma":
-        return np.sqrt(power / magnitudes.shape[1])
+        power /= magnitudes.shape[1]
+        return np.sqrt(power, out=power)
     # The bins at both ends stand for themselves, the others for two.
     ends = np.square(magnitudes[:, 0]) + np.square(magnitudes[:, -1])
-    return np.sqrt((2 * power - ends) / N_FFT**2)
+    power = (2 * power - ends) / N_FFT**2
+    return np.sqrt(power, out=power)
 
 
 def series_statistics(series: npt.NDArray[np.floating]) -> DoubleArray:
@@ -227,6 +241,7 @@ def series_statistics(series: npt.NDArray[np.floating]) -> DoubleArray:
     Parameters
     ----------
     series : np.ndarray [shape=(rows, t)]
+        At least one frame.
 
     Returns
     -------

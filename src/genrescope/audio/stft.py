@@ -19,7 +19,7 @@ __all__ = ["frame_count", "magnitude_blocks", "magnitude_spectrogram", "periodic
 
 FloatArray = npt.NDArray[np.float32]
 
-BLOCK = 128  # frames; their magnitudes and powers take 1 MB
+BLOCK = 256  # frames; their magnitudes take 1 MB
 _TRANSFORMED = 32  # frames transformed at once
 
 
@@ -50,6 +50,7 @@ def frame_count(n_samples: int, hop_length: int) -> int:
     Parameters
     ----------
     n_samples : int >= 0
+        Length of the signal.
     hop_length : int > 0
         Step in samples.
 
@@ -83,8 +84,9 @@ def checked_samples(y: npt.ArrayLike, *, at_least: int = 1) -> FloatArray:
         raise AudioTooShortError(
             f"{len(samples)} samples, at least {at_least} are needed; take a longer piece"
         )
-    samples = samples.astype(np.float32, copy=False)
-    if not np.isfinite(samples.sum(dtype=np.float64)):
+    with np.errstate(over="ignore"):
+        samples = samples.astype(np.float32, copy=False)
+    if not (np.isfinite(samples.max(initial=0)) and np.isfinite(samples.min(initial=0))):
         raise AudioNotFiniteError(
             "NaN or infinite samples; only finite ones mean sound. Export the sound again from "
             "where it was made."
@@ -115,7 +117,7 @@ def magnitude_blocks(
         Its memory is used again for the next block.
     """
     count = frame_count(len(y), hop_length)
-    padded = np.zeros(len(y) + 2 * (n_fft // 2), np.float32)
+    padded = np.zeros(len(y) + n_fft, np.float32)
     padded[n_fft // 2 : n_fft // 2 + len(y)] = y
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
     window = periodic_hann(n_fft)
