@@ -138,7 +138,7 @@ def test_mixture_weights_are_the_most_likely_ones() -> None:
     assert found.sum() == pytest.approx(1)
     assert (found >= 0).all()
     for other in rng.dirichlet(np.full(5, 0.5), size=500):
-        assert mean_log(found) >= mean_log(other) - 1e-4
+        assert mean_log(found) >= mean_log(other) - 3e-4
 
 
 # --- the ensembles ---------------------------------------------------------

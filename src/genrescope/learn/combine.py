@@ -18,6 +18,7 @@ from genrescope.learn.resampling import Floats, Ints
 
 try:
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("ensembles", extra="lab", package="scikit-learn") from error
@@ -39,9 +40,10 @@ __all__ = [
 
 BEST_FEW = 5  # members of the soft vote of the best
 FLOOR = 1e-3  # lowest probability in a logarithm: trees and neighbours answer 0 on thin evidence
-# Strengths of the stacking model's penalty (scikit-learn's C) that are tried for every fold.
+# Strengths of the stacking model's penalty (scikit-learn's C) to try for every fold, the strongest
+# penalty first.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-_GAP = 1e-4  # nats a track: how near to the best weights is near enough
+_GAP = 3e-4  # nats a track: how near to the best weights is near enough
 _STEPS = 2000
 _LEAST_WEIGHT = 1e-3  # below, a weight is 0 that the climb has not reached yet
 
@@ -91,7 +93,7 @@ def mixture_weights(likelihood: Floats) -> Floats:
     """Weights of a mean of probabilities under which the labels are most likely.
 
     The log-likelihood is concave in the weights; expectation-maximisation climbs it until no
-    mixture can be better by more than 0.0001 nats a track (the steepest direction bounds it).
+    mixture can be better by more than 0.0003 nats a track (the steepest direction bounds it).
 
     Parameters
     ----------
@@ -191,22 +193,27 @@ def soft_weights(part: Part, keys: Sequence[str]) -> tuple[Floats, dict[str, Any
 def stack(part: Part, keys: Sequence[str]) -> tuple[Floats, dict[str, Any]]:
     """Multinomial logistic regression on the members' log-probabilities (stacking).
 
-    Its penalty is the one of :data:`STRENGTHS` that predicts the first block best, fitted on the
-    other blocks; then it is fitted on all rows to fit on. In and out: :func:`most_accurate`; the
-    record holds ``C``.
+    Its penalty is the first of :data:`STRENGTHS` whose next predicts the first block worse, fitted
+    on the other blocks; then it is fitted on all rows to fit on. In and out:
+    :func:`most_accurate`; the record holds ``C``.
     """
     k = part.p.shape[2]
     x = _logs(part.p)
     held = part.block == part.block.min()
-    losses = {}
+    best, lowest = STRENGTHS[1], np.inf
     if len(np.unique(part.y[~held])) > 1:
         rows = np.arange(int(held.sum()))
-        for strength in STRENGTHS:
-            p = _regress(x[~held], part.y[~held], x[held], k=k, strength=strength)
+        model = _regression(STRENGTHS[0])
+        for strength in STRENGTHS:  # from strong to weak penalties, each begun at the last
+            model.set_params(regression__C=strength)
+            p = _regress(model, x[~held], part.y[~held], ask=x[held], k=k)
             own = np.maximum(p[rows, part.y[held]], np.finfo(np.float64).eps)
-            losses[strength] = -float(np.log(own).mean())
-    strength = min(losses, key=losses.__getitem__) if losses else STRENGTHS[1]
-    return _regress(x, part.y, _logs(part.ask), k=k, strength=strength), {"C": strength}
+            loss = -float(np.log(own).mean())
+            if loss >= lowest:
+                break
+            best, lowest = strength, loss
+    p = _regress(_regression(best), x, part.y, ask=_logs(part.ask), k=k)
+    return p, {"C": best}
 
 
 def _own(part: Part) -> Floats:
@@ -215,20 +222,27 @@ def _own(part: Part) -> Floats:
     return np.asarray(np.maximum(own, FLOOR), dtype=np.float64)
 
 
-def _logs(p: Floats) -> Floats:
+def _logs(p: Floats) -> NDArray[np.float32]:
     """Features [shape=(n, members * k)] of the stacking model."""
     logs = np.log(np.maximum(p, FLOOR))
-    return np.asarray(logs.transpose(1, 0, 2).reshape(p.shape[1], -1), dtype=np.float64)
+    # float32: twice as fast; on FMA-small the log-loss is the same to four digits.
+    return logs.transpose(1, 0, 2).reshape(p.shape[1], -1).astype(np.float32)
 
 
-def _regress(x: Floats, y: Ints, ask: Floats, *, k: int, strength: float) -> Floats:
+def _regression(strength: float) -> Pipeline:
+    model = LogisticRegression(C=strength, tol=1e-4, max_iter=500, warm_start=True)
+    return Pipeline([("scaler", StandardScaler()), ("regression", model)])
+
+
+def _regress(
+    model: Pipeline, x: NDArray[np.float32], y: Ints, *, ask: NDArray[np.float32], k: int
+) -> Floats:
     """Probabilities [shape=(n_ask, k)]; a genre that is not in ``y`` gets those of one track."""
-    scaler = StandardScaler().fit(x)
-    model = LogisticRegression(C=strength, tol=1e-4, max_iter=500)
-    model.fit(scaler.transform(x), y)
+    model.fit(x, y)
+    classes = model.classes_
     p = np.zeros((len(ask), k))
-    p[:, model.classes_] = model.predict_proba(scaler.transform(ask))
-    absent = k - len(model.classes_)
-    p *= 1 - absent / (len(y) + k)
-    p[:, np.setdiff1d(np.arange(k), model.classes_)] = 1 / (len(y) + k)
+    p[:, classes] = model.predict_proba(ask)
+    p /= p.sum(axis=1, keepdims=True)  # of float32
+    p *= 1 - (k - len(classes)) / (len(y) + k)
+    p[:, np.setdiff1d(np.arange(k), classes)] = 1 / (len(y) + k)
     return p
