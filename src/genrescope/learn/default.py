@@ -7,7 +7,6 @@ artist, through the same graph that ships, and cooled by a temperature fitted on
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +19,14 @@ from genrescope.audio import frames
 from genrescope.errors import TrainingError
 from genrescope.learn.baselines import BASELINES
 from genrescope.learn.bundle import Bundle, write_bundle
-from genrescope.learn.calibrate import (
-    abstention_threshold,
-    apply_temperature,
-    conformal_quantile,
-    fit_temperature,
-    prediction_set,
+from genrescope.learn.calibrate import fit_temperature
+from genrescope.learn.card_parts import (
+    cross_cooled,
+    decisions,
+    is_fma_small,
+    licence_of_weights,
+    score_row,
+    what_was_learnt_from,
 )
 from genrescope.learn.evaluate import Scores, score
 from genrescope.learn.recipe import Recipe, Report, Run, packages, train_members
@@ -35,11 +36,6 @@ __all__ = ["train_default"]
 
 FloatArray = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
-
-# SHA-256 of the track ids, sorted, joined by commas.
-_FMA_SMALL_IDS = "55e337a6dce0fc2915c39b562ddc7aae5b010d07dd250356e75be5b24c79541d"
-_FMA_SMALL = "FMA-small (Defferrard et al. 2017), official training and validation tracks"
-_FMA_LICENCE = "metadata CC BY 4.0; audio under each artist's Creative Commons licence"
 
 _KINDS = {
     "nets": "Networks on statistics alone",
@@ -101,21 +97,30 @@ def train_default(
     answers = _answers(run, views, device=device, threads=threads)
     if baselines:
         answers |= _baselines(run, views[0])
-    shipped, temperatures = _cross_cooled(run, answers["all"])
+    shipped, temperatures = cross_cooled(answers["all"], run.y, run.folds)
 
     everything = run.parts()[-1]
     members = train_members(run, *everything, views, device=device, threads=threads)
     temperature = fit_temperature(answers["all"], run.y)
     graph = members.graph(recipe, n_genres=len(run.genres), temperature=temperature)
-    sections = _decisions(run, shipped)
+    sections = decisions(
+        shipped,
+        run.y,
+        folds=run.folds,
+        artists=run.data.artist_id,
+        target_accuracy=recipe.target_accuracy,
+        conformal_level=recipe.conformal_level,
+    )
     scores = _score(run, shipped, threshold=sections["abstention"]["threshold"])
-    table = [_row("genrescope, as shipped", scores)]
+    table = [score_row("genrescope, as shipped", scores)]
     names = {**_KINDS, **{key: name for key, (name, _, _) in BASELINES.items()}}
     for key, name in names.items():
         if key in answers:
-            table.append(_row(name, _score(run, _cross_cooled(run, answers[key])[0])))
+            cooled = cross_cooled(answers[key], run.y, run.folds)[0]
+            table.append(score_row(name, _score(run, cooled)))
+    known = is_fma_small(run.data.track_id)
     card = {
-        "name": "fma-small-8" if _is_fma_small(run) else out.resolve().name,
+        "name": "fma-small-8" if known else out.resolve().name,
         "version": "1",
         "description": (
             f"Recognises {len(run.genres)} genres from 30-s windows of sound. Small networks and "
@@ -129,8 +134,7 @@ def train_default(
                 f"{recipe.folds}-fold cross-validation on the training tracks, folds stratified by "
                 "genre and grouped by artist; temperature fitted on the other folds; 95 % "
                 "intervals by bootstrap over artists. Expect collections by other artists to be "
-                "harder"
-                + ("; FMA's official test tracks were not touched." if _is_fma_small(run) else ".")
+                "harder" + ("; FMA's official test tracks were not touched." if known else ".")
             ),
             "table": table,
             "scores": scores.to_dict(),
@@ -142,12 +146,7 @@ def train_default(
             "ece": scores.ece,
         },
         **sections,
-        "licence": (
-            "Apache-2.0 for the weights. Trained on features of FMA tracks (metadata CC BY 4.0; "
-            "the audio, which is not included, is under each artist's Creative Commons licence)."
-            if _is_fma_small(run)
-            else "not stated"
-        ),
+        "licence": licence_of_weights(run.data.track_id),
         "created": time.strftime("%Y-%m-%d"),
     }
     bundle = write_bundle(out / "bundle", graph=graph, card=card)
@@ -217,82 +216,15 @@ def _baselines(run: Run, x: FloatArray) -> dict[str, Floats]:
     return answers
 
 
-def _cross_cooled(run: Run, logits: Floats) -> tuple[Floats, list[float]]:
-    """Probabilities, each fold cooled by the temperature of the others."""
-    out = np.zeros_like(logits)
-    temperatures = []
-    for k in range(run.recipe.folds):
-        rest = run.folds != k
-        temperatures.append(fit_temperature(logits[rest], run.y[rest]))
-        out[~rest] = apply_temperature(logits[~rest], temperatures[-1])
-    return out, temperatures
-
-
-def _decisions(run: Run, p: Floats) -> dict[str, dict[str, Any]]:
-    """Threshold of "not sure" and conformal quantile, with what they give on unseen folds."""
-    recipe, artists = run.recipe, run.data.artist_id
-    chosen = abstention_threshold(p, run.y, target_accuracy=recipe.target_accuracy, groups=artists)
-    quantile = conformal_quantile(p, run.y, level=recipe.conformal_level, groups=artists)
-    sure = np.zeros(len(run.y), dtype=bool)
-    plausible = np.zeros_like(p, dtype=bool)
-    for k in range(recipe.folds):
-        rest, held = run.folds != k, run.folds == k
-        found = abstention_threshold(
-            p[rest], run.y[rest], target_accuracy=recipe.target_accuracy, groups=artists[rest]
-        )
-        if found.threshold is not None:
-            sure[held] = p[held].max(axis=1) >= found.threshold
-        limit = conformal_quantile(
-            p[rest], run.y[rest], level=recipe.conformal_level, groups=artists[rest]
-        )
-        plausible[held] = prediction_set(p[held], limit)
-    right = p.argmax(axis=1) == run.y
-    abstention = chosen.to_dict()
-    # What is reported was measured with thresholds that had not seen the fold.
-    abstention |= {
-        "coverage": float(sure.mean()),
-        "accuracy_when_sure": float(right[sure].mean()) if sure.any() else None,
-    }
-    conformal = {
-        "level": recipe.conformal_level,
-        "quantile": quantile,
-        "coverage": float(plausible[np.arange(len(right)), run.y].mean()),
-        "mean_set_size": float(plausible.sum(axis=1).mean()),
-        "method": "split conformal, 1 - p, every artist weighs the same",
-    }
-    return {"abstention": abstention, "conformal": conformal}
-
-
 def _score(run: Run, p: Floats, *, threshold: float | None = None) -> Scores:
     return score(
         run.y, p, genres=run.genres, groups=run.data.artist_id, threshold=threshold, seed=0
     )
 
 
-def _row(name: str, scores: Scores) -> dict[str, Any]:
-    full = scores.to_dict()
-    keys = ("accuracy", "macro_f1", "top3", "log_loss", "ece", "artist_weighted_accuracy")
-    return {
-        "name": name,
-        **{key: full[key] for key in keys},
-        "intervals": {key: full["intervals"][key] for key in keys},
-    }
-
-
-def _is_fma_small(run: Run) -> bool:
-    """Whether these are the official training and validation tracks of FMA-small."""
-    ids = ",".join(str(track) for track in sorted(run.data.track_id.tolist()))
-    return hashlib.sha256(ids.encode()).hexdigest() == _FMA_SMALL_IDS
-
-
 def _training(run: Run, command: str) -> dict[str, Any]:
-    known = _is_fma_small(run)
     return {
-        "data": _FMA_SMALL if known else "prepared tracks of the person who trained it",
-        "licence": _FMA_LICENCE if known else "not stated",
-        "tracks": len(run.y),
-        "artists": len(np.unique(run.data.artist_id)),
-        "track_ids": [int(track) for track in run.data.track_id],
+        **what_was_learnt_from(run.data.track_id, run.data.artist_id),
         "command": command,
         "seed": run.recipe.seed,
         "recipe": dataclasses.asdict(run.recipe),
