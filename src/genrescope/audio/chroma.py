@@ -40,7 +40,8 @@ def normalise(x: FloatArray, *, order: float) -> FloatArray:
     else:
         norm = (size**order).sum(axis=0) ** (1.0 / order)
     norm[norm < _TINY] = 1.0
-    return (x / norm).astype(np.float32)
+    scaled: FloatArray = (x / norm).astype(np.float32)
+    return scaled
 
 
 def chroma_of_notes(notes: FloatArray, *, bins_per_octave: int = 12) -> FloatArray:
@@ -121,12 +122,12 @@ def chroma_filters(sr: float, *, n_fft: int, tuning: float = 0.0) -> FloatArray:
     weights = np.exp(-0.5 * (2 * away / widths) ** 2)
     weights /= np.sqrt((weights**2).sum(axis=0))
     weights *= np.exp(-0.5 * ((semitones / 12 - _CENTRE_OCTAVE) / _OCTAVES_WIDE) ** 2)
-    from_c = np.roll(weights, -3, axis=0)[:, : 1 + n_fft // 2].astype(np.float32)
+    from_c: FloatArray = np.roll(weights, -3, axis=0)[:, : 1 + n_fft // 2].astype(np.float32)
     from_c.flags.writeable = False
     return from_c
 
 
-def tonnetz(chroma: FloatArray) -> FloatArray:
+def tonnetz(chroma: FloatArray) -> npt.NDArray[np.float64]:
     """Tonal centroids (Harte, Sandler and Gasser 2006).
 
     Parameters

@@ -111,6 +111,9 @@ def constant_q_of(samples: FloatArray, plan: _Plan, hop_length: int) -> FloatArr
         if rate > 1:
             n = math.ceil(len(samples) / rate)
             samples = _of_length(soxr.resample(samples, rate, 1, quality="HQ"), n)
+            # Scaled here, and rounded, as librosa does it: the resampler's rounding noise is all
+            # that is left in silence next to sound, and it depends on the last bit.
+            samples /= np.sqrt(1.0 / rate)
             hop //= rate
         octaves.append(_magnitudes(samples, filters, hop))
         rate = 2
@@ -155,9 +158,7 @@ def _plan(sr: float, tuning: float, hop_length: int, n_octaves: int) -> _Plan:
     filters = []
     for octave in range(n_octaves):
         notes = slice(12 * (n_octaves - 1 - octave), 12 * (n_octaves - octave))
-        # Halving the rate makes a sound weaker, and its filters shorter.
-        gain = np.sqrt(factor * 2.0**octave) * np.sqrt(2.0**octave)
-        gain = gain / np.sqrt(quality[notes] * base / hz[notes])
+        gain = np.sqrt(2.0**octave) / np.sqrt(quality[notes] * base / hz[notes])
         filters.append(_filters(hz[notes], quality[notes], base / 2**octave, gain))
     return _Plan(factor, tuple(filters))
 

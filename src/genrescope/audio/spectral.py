@@ -95,7 +95,8 @@ def rolloff(magnitudes: FloatArray, *, sr: float, n_fft: int) -> DoubleArray:
     near[:, 1:] = magnitudes[frame[:, None], at]
     reached = np.cumsum(near, axis=1)[:, 1:] >= limit[:, None]
     last = stride * _STRIDE + reached.argmax(axis=1)
-    return np.fft.rfftfreq(n_fft, 1.0 / sr)[last]
+    hz: DoubleArray = np.fft.rfftfreq(n_fft, 1.0 / sr)[last]
+    return hz
 
 
 @lru_cache(maxsize=16)
