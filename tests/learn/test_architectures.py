@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+from genrescope.audio import frames
+from genrescope.audio.statistics import N_MFCC
 from genrescope.errors import TrainingError
 from genrescope.learn.architectures import (
     ARCHITECTURES,
@@ -96,6 +98,14 @@ def test_options_are_read_and_checked() -> None:
             find(name, options)
 
 
-def test_the_list_does_not_load_torch() -> None:
-    code = "import sys, genrescope.learn.architectures as a; assert 'torch' not in sys.modules"
+def test_the_inputs_are_those_of_the_front_end() -> None:
+    assert FRAMES_SHAPE == (1, frames.N_BANDS, frames.N_FRAMES)
+    assert DENSE_SHAPE == (N_MFCC, frames.DENSE_FRAMES)
+
+
+def test_the_list_costs_nothing() -> None:
+    code = (
+        "import sys, genrescope.learn.architectures\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

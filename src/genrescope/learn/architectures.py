@@ -16,12 +16,11 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
-from genrescope.audio import frames
-from genrescope.audio.statistics import N_MFCC
 from genrescope.errors import TrainingError
 
 __all__ = [
     "ARCHITECTURES",
+    "DENSE_SHAPE",
     "FRAMES_SHAPE",
     "Architecture",
     "LayerRow",
@@ -32,10 +31,11 @@ __all__ = [
     "summarise",
 ]
 
+# Written out, because the command line reads this list and should not wait for numpy.
 #: Prepared mel frames as a network sees them: channels, bands, frames.
-FRAMES_SHAPE = (1, frames.N_BANDS, frames.N_FRAMES)
-#: The dense MFCC sequence, for networks that hear it, too.
-DENSE_SHAPE = (N_MFCC, frames.DENSE_FRAMES)
+FRAMES_SHAPE = (1, 128, 128)
+#: The dense MFCC sequence, for networks that hear it, too: coefficients, frames.
+DENSE_SHAPE = (20, 130)
 N_GENRES = 8  # of FMA-small, and of the study
 
 

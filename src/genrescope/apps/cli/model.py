@@ -92,8 +92,10 @@ def summary(
     _print_summary(architecture, rows)
 
 
-def read_options(given: Sequence[str] | None) -> dict[str, str]:
-    """What was given with ``--with``, by name.
+def read_options(
+    given: Sequence[str] | None, name_of: str = "--with", example: str = "patch=16x16"
+) -> dict[str, str]:
+    """What was given as NAME=VALUE, by name.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def read_options(given: Sequence[str] | None) -> dict[str, str]:
     for text in given or ():
         name, sign, value = text.partition("=")
         if not (name and sign):
-            raise typer.BadParameter(f"--with {text}: write NAME=VALUE, as in patch=16x16")
+            raise typer.BadParameter(f"{name_of} {text}: write NAME=VALUE, as in {example}")
         found[name] = value
     return found
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from genrescope.apps.cli.train_network import add_networks
+
 __all__ = ["train"]
 
 train = typer.Typer(
@@ -157,3 +159,6 @@ def _print_result(bundle: Any) -> None:
         format_scores(bundle.card["metrics"]["scores"], width=screen.width), soft_wrap=False
     )
     typer.echo(f"\nThe recogniser is in {bundle.folder}; use it with --bundle {bundle.folder}")
+
+
+add_networks(train)

@@ -83,6 +83,7 @@ def network_graph(
     with warnings.catch_warnings(), torch.no_grad():
         # The exporter that is to follow needs one more package and writes newer operators.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Constant folding")
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python")
         try:
             torch.onnx.export(

@@ -10,7 +10,7 @@ from typing import Any
 from genrescope.errors import TrainingError
 from genrescope.learn.architectures import Architecture
 
-__all__ = ["PRESETS", "Augmentation", "TrainSettings", "settings_for"]
+__all__ = ["PRESETS", "Augmentation", "TrainSettings", "read_settings", "settings_for"]
 
 OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "exponential")
@@ -206,3 +206,34 @@ def _changed(settings: TrainSettings, changes: Mapping[str, Any]) -> TrainSettin
     )
     rest = {k: v for k, v in changes.items() if k in outer}
     return dataclasses.replace(settings, augmentation=augmentation, **rest)
+
+
+def read_settings(given: Mapping[str, str]) -> dict[str, Any]:
+    """Settings that were written as text, in the types that they have.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such setting, or its text cannot be read.
+
+    Examples
+    --------
+    >>> read_settings({"mixup": "0", "epochs": "9", "optimiser": "sgd"})
+    {'mixup': 0.0, 'epochs': 9, 'optimiser': 'sgd'}
+    """
+    usual = {**vars(TrainSettings()), **vars(Augmentation())}
+    del usual["augmentation"]
+    found = {}
+    for name, text in given.items():
+        if name not in usual:
+            raise TrainingError(
+                f"there is no setting {name!r}; choose one of {', '.join(sorted(usual))}"
+            )
+        try:
+            found[name] = type(usual[name])(text)
+        except ValueError as error:
+            raise TrainingError(
+                f"setting {name} is {text!r}, which cannot be read; "
+                f"write it as in {name}={usual[name]}"
+            ) from error
+    return found
