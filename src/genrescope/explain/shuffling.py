@@ -210,5 +210,6 @@ def _walk_again(
         left = x[source, feature] <= tree.threshold[at]
         node[active] = np.where(left, tree.left[at], tree.right[at])
     moved = np.flatnonzero(node != leaf[row])
-    at = (row[moved], part[moved], repeat[moved])
-    change[at] += tree.probability[node[moved]] - tree.probability[leaf[row[moved]]]
+    # No place occurs twice, so that adding in one go is safe.
+    place = (row[moved], part[moved], repeat[moved])
+    change[place] += tree.probability[node[moved]] - tree.probability[leaf[row[moved]]]
