@@ -30,9 +30,7 @@ def series(x: np.ndarray, sr: int, *, convention: str = "fma") -> dict[str, np.n
         warnings.simplefilter("ignore", UserWarning)  # silence has no pitch
         out["zcr"] = feature.zero_crossing_rate(x, frame_length=2048, hop_length=512)
         cqt = np.abs(
-            librosa.cqt(
-                x, sr=sr, hop_length=512, bins_per_octave=12, n_bins=7 * 12, tuning=None
-            )
+            librosa.cqt(x, sr=sr, hop_length=512, bins_per_octave=12, n_bins=7 * 12, tuning=None)
         )
         out["chroma_cqt"] = feature.chroma_cqt(C=cqt, n_chroma=12, n_octaves=7, **octave)
         out["chroma_cens"] = feature.chroma_cens(C=cqt, n_chroma=12, n_octaves=7, **octave)
