@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,9 @@ from genrescope.catalog.leaks import audit
 from genrescope.catalog.table import TrackTable
 from genrescope.explain.analysis import analyse
 from genrescope.explain.confusion import confusion
+from genrescope.explain.importance_types import Explanations, Importance, TrackExplanation
+from genrescope.explain.map_quality import MapQuality
+from genrescope.explain.maps import Map, Projection
 from genrescope.explain.reference import REFERENCES
 from genrescope.explain.report import LabResult
 from genrescope.learn.compare import ModelRun, make_protocol
@@ -58,7 +60,9 @@ def made_up(
     if missing:
         x[rng.random(n) < 0.2, 1] = np.nan
         x[rng.random(n) < 0.05, 3:6] = np.nan
-    names = features or tuple(f"{'mfcc' if i % 3 else 'chroma'}_mean.{i}" for i in range(n_features))
+    names = features or tuple(
+        f"{'mfcc' if i % 3 else 'chroma'}_mean.{i}" for i in range(n_features)
+    )
     known: dict[str, Any] = {
         "name": "made-up",
         "x": x,
@@ -77,7 +81,9 @@ def made_up(
     return TabularData(**{**known, **changes})
 
 
-def lab_result(data: TabularData | None = None, *, kind: str = "folds", **changes: Any) -> LabResult:
+def lab_result(
+    data: TabularData | None = None, *, kind: str = "folds", **changes: Any
+) -> LabResult:
     """A run on `data`: real analysis and tables, made-up classifiers, maps and reasons."""
     data = made_up() if data is None else data
     protocol = make_protocol(data, kind=kind, seed=0)
@@ -123,7 +129,13 @@ def without_models(result: LabResult) -> LabResult:
     ]
     board = leaderboard(result.data, result.protocol, failed)
     return replace(
-        result, leaderboard=board, ensembles=(), gains=(), confusion=None, explanations=None, maps=()
+        result,
+        leaderboard=board,
+        ensembles=(),
+        gains=(),
+        confusion=None,
+        explanations=None,
+        maps=(),
     )
 
 
@@ -162,63 +174,77 @@ def _maps(data: TabularData, fitted: Any, rng: np.random.Generator) -> tuple[Any
     x = np.nan_to_num(np.asarray(data.x, float))
     u, s, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
     explained = tuple(s[:10] ** 2 / np.sum(s**2))
+    quality = MapQuality(0.9, 0.92, 0.5, 0.55, k=10, n_rows=300, n_among=300, chance=0.15,
+                         n_votes=290)  # fmt: skip
+    d = len(data.features)
     made = []
     for method in ("PCA", "LDA", "t-SNE"):
         for dims in (2, 3):
             positions = u[:, :dims] * s[:dims]
             if method != "PCA":
                 positions = positions + 3 * rng.normal(size=(len(data.genres), dims))[data.y]
-            quality = SimpleNamespace(
-                trustworthiness=0.9, continuity=0.92, knn_accuracy=0.5, knn_accuracy_features=0.55,
-                k=10, n_rows=len(data),
-            )  # fmt: skip
             made.append(
-                SimpleNamespace(
+                Map(
                     method=method,
                     dims=dims,
                     positions=positions.astype(np.float32),
                     fitted_on=fitted,
-                    projected=True,
+                    projected=bool((~fitted).any()),
                     explained=explained if method == "PCA" else (),
                     axis_labels=tuple(f"{method} {i + 1}" for i in range(dims)),
+                    axis_features=(((data.features[0], 0.9),),) * dims if method == "PCA" else (),
                     quality=quality,
-                    quality_held_out=quality if method == "PCA" else None,
+                    quality_held_out=quality,
                     seconds=1.5,
                     settings={"perplexity": 30},
-                    note="",
-                    to_dict=lambda: {},
+                    note="The genres played no part.",
+                    projection=Projection(
+                        np.zeros(d),
+                        np.zeros(d),
+                        np.ones(d),
+                        np.zeros((d, dims)),
+                        np.zeros(dims),
+                        np.zeros((0, dims), np.float32),
+                    ),
                 )
             )
     return tuple(made)
 
 
-def _explanations(data: TabularData, rng: np.random.Generator) -> Any:
+def _explanations(data: TabularData, rng: np.random.Generator) -> Explanations:
     d = len(data.features)
     kinds = {}
-    for kind, warning in (("impurity", "Impurity favours features with many values."),
-                          ("permutation", ""), ("shap", "")):  # fmt: skip
+    for kind, warning, unit in (
+        ("impurity", "Impurity favours features with many values.", "share of the fall"),
+        ("permutation", "", "rise of log-loss"),
+        ("shap", "", "mean absolute contribution, log-odds"),
+    ):
         mean = np.sort(rng.gamma(1.0, 0.02, size=d))[::-1]
         by_group = {
-            g: tuple(float(v) for v in (m.sum(), 0.9 * m.sum(), 1.1 * m.sum()))
+            g: (float(m.sum()), 0.9 * float(m.sum()), 1.1 * float(m.sum()))
             for g in dict.fromkeys(data.feature_groups)
             for m in [mean[[f == g for f in data.feature_groups]]]
         }
-        kinds[kind] = SimpleNamespace(
+        per_genre = {g: mean * rng.normal(size=d) for g in data.genres}
+        kinds[kind] = Importance(
             kind=kind, model="RandomForestClassifier", features=data.features, mean=mean,
-            low=0.8 * mean, high=1.2 * mean, spread_of="folds", unit="drop of accuracy",
-            by_group=by_group, warning=warning, seconds=1.0,
-            per_genre={g: mean * rng.random(d) for g in data.genres} if kind == "shap" else None,
+            low=0.8 * mean, high=1.2 * mean, spread_of="folds", unit=unit, by_group=by_group,
+            per_genre=per_genre if kind == "shap" else None, warning=warning, seconds=1.0,
+            noise=0.01 if kind == "impurity" else None,
         )  # fmt: skip
     tracks = tuple(
-        SimpleNamespace(
-            track_id=data.track_id[i], title=data.title[i], artist=data.artist[i],
+        TrackExplanation(
+            track_id=str(data.track_id[i]), title=str(data.title[i]), artist=str(data.artist[i]),
             true_genre=data.genres[data.y[i]], genre=data.genres[0], probability=0.6, base=-2.0,
             features=data.features, values=np.asarray(data.x[i], float),
-            contributions=rng.normal(size=d) * 0.3,
+            contributions=rng.normal(size=d) * 0.3, scores=dict.fromkeys(data.genres, 0.0),
+            why="confidently right",
         )
         for i in range(2)
     )  # fmt: skip
-    return SimpleNamespace(**kinds, tracks=tracks, sentences=("Both methods agree.",))
+    return Explanations(
+        **kinds, tracks=tracks, sentences=("Both methods agree.",), accuracy={"forest": 0.5}
+    )
 
 
 def _audit(data: TabularData, protocol: Any) -> Any:

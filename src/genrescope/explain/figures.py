@@ -27,13 +27,13 @@ from genrescope.explain.ink import (
     label,
     new_figure,
 )
-from genrescope.explain.marks import cells, names_down, number, only_x
+from genrescope.explain.marks import cells, names_down, number, only_x, share
 
 if TYPE_CHECKING:
     from genrescope.explain.analysis import Analysis, GroupEffect
     from genrescope.explain.densities import Distribution
     from genrescope.explain.effects import FeatureEffect
-    from genrescope.explain.manifold import Map
+    from genrescope.explain.maps import Map
 
 __all__ = [
     "balance",
@@ -87,7 +87,7 @@ def missing(analysis: Analysis) -> Drawing | None:
     axes.barh(range(len(names)), shares, color=ACCENT, height=0.66)
     for row, name in enumerate(names):
         axes.annotate(
-            f"{shares[row]:.1%}  ·  {gaps[name]:,}",
+            f"{share(shares[row], 1)}  ·  {gaps[name]:,}",
             (shares[row], row),
             (4, 0),
             textcoords="offset points",
@@ -96,7 +96,7 @@ def missing(analysis: Analysis) -> Drawing | None:
         )
     axes.set_yticks(range(len(names)), [label(n) for n in names])
     axes.set_xlim(0, min(1.3, max(shares) * 1.3))
-    axes.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}" if v <= 1 else "")
+    axes.xaxis.set_major_formatter(lambda v, _: share(v) if v <= 1 else "")
     axes.set_xlabel("share of tracks without a value")
     only_x(axes)
     return finish(figure, key="missing-values")
@@ -108,6 +108,7 @@ def distributions(chosen: Sequence[Distribution], *, key: str) -> Drawing:
     columns = min(2, len(chosen))
     k = max(len(d.density) for d in chosen)
     figure = new_figure(WIDTH, rows * (0.95 + 0.26 * k))
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = colours_of(sorted({g for d in chosen for g in d.density}))
     for axes in grid.flat[len(chosen) :]:
@@ -199,7 +200,7 @@ def group_bars(groups: Mapping[str, GroupEffect]) -> Drawing | None:
         axes.plot(most, row, "D", color=ALERT, ms=5, label=None if row else "largest")
     names_down(axes, [label(n) for n in names])
     axes.set_xlim(0, None)
-    axes.legend(loc="lower right", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2)
     axes.set_xlabel("η² of the features of a family")
     only_x(axes)
     return finish(figure, key="effect-by-group")
@@ -314,11 +315,11 @@ def explained_variance(shares: Sequence[float]) -> Drawing | None:
     axes.bar(at, values, color=ACCENT, width=0.72, label="each")
     axes.plot(at, total, "o-", color=ALERT, ms=4, label="added up")
     axes.annotate(
-        f"{total[-1]:.0%}", (at[-1], total[-1]), (0, 6), textcoords="offset points", ha="center",
+        share(total[-1]), (at[-1], total[-1]), (0, 6), textcoords="offset points", ha="center",
         fontsize=8,
     )  # fmt: skip
     axes.set_ylim(0, min(1.05, total[-1] * 1.2))
-    axes.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    axes.yaxis.set_major_formatter(lambda v, _: share(v))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("principal component")
     axes.set_ylabel("variance explained")

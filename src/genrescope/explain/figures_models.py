@@ -28,11 +28,11 @@ from genrescope.explain.ink import (
     label,
     new_figure,
 )
-from genrescope.explain.marks import cells, names_down, number, only_x
+from genrescope.explain.marks import cells, names_down, number, only_x, share
 
 if TYPE_CHECKING:
     from genrescope.explain.confusion import Confusion
-    from genrescope.explain.importance import Importance, TrackExplanation
+    from genrescope.explain.importance_types import Importance, TrackExplanation
     from genrescope.learn.ensembles import EnsembleGain
     from genrescope.learn.evaluate import Scores
     from genrescope.learn.leaderboard import Leaderboard
@@ -58,7 +58,7 @@ def accuracies(board: Leaderboard, *, chance: float) -> Drawing | None:
     rows = [row for row in board.rows if row.scores is not None]
     if not rows:
         return None
-    figure = new_figure(WIDTH, 0.9 + 0.24 * len(rows))
+    figure = new_figure(WIDTH, 1.2 + 0.24 * len(rows))
     axes = figure.subplots()
     for at, row in enumerate(rows):
         scores: Any = row.scores
@@ -76,7 +76,7 @@ def accuracies(board: Leaderboard, *, chance: float) -> Drawing | None:
             mfc=colour if good else PAPER,
         )
         axes.annotate(
-            f"{scores.accuracy:.1%}",
+            share(scores.accuracy, 1),
             (ends[1] if ends else scores.accuracy, at),
             (6, 0),
             textcoords="offset points",
@@ -86,18 +86,19 @@ def accuracies(board: Leaderboard, *, chance: float) -> Drawing | None:
         )
     names = [label(row.run.name, width=32) for row in rows]
     names_down(axes, names)
+    axes.set_ylim(len(rows) + 0.6, -0.6)  # room for what the line is
     axes.axvline(chance, color=ALERT, lw=1, ls=(0, (4, 3)))
     axes.annotate(
         "always the most\ncommon genre",
-        (chance, len(rows) - 0.6),
-        (5, 4),
+        (chance, len(rows) + 0.6),
+        (5, 3),
         textcoords="offset points",
         fontsize=7.5,
         color=ALERT,
         va="bottom",
     )
     axes.margins(x=0.1)
-    axes.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    axes.xaxis.set_major_formatter(lambda v, _: share(v))
     axes.set_xlabel("accuracy, 95 % interval")
     only_x(axes)
     return finish(figure, key="leaderboard")
@@ -126,7 +127,7 @@ def cost(board: Leaderboard) -> Drawing | None:
     axes.set_xlim(low / 1.6, high * (high / low) ** 0.12 * 1.6)
     axes.margins(y=0.08)
     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
-    axes.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    axes.yaxis.set_major_formatter(lambda v, _: share(v))
     axes.set_xlabel("CPU seconds to fit, all folds together (log scale)")
     axes.set_ylabel("accuracy")
     axes.grid(axis="both")
@@ -163,8 +164,8 @@ def reliability(scores: Scores, *, name: str) -> Drawing | None:
     lower.set_ylabel("tracks")
     lower.set_xlabel("highest probability")
     for axes in (upper, lower):
-        axes.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
-    upper.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+        axes.xaxis.set_major_formatter(lambda v, _: share(v))
+    upper.yaxis.set_major_formatter(lambda v, _: share(v))
     return finish(figure, key="reliability")
 
 
@@ -186,7 +187,7 @@ def per_genre(scores: Scores) -> Drawing | None:
     axes.plot([], [], "o", ms=6.5, color=QUIET, mfc=PAPER, label="precision: of those named, right")
     names_down(axes, [label(n) for n in names])
     axes.set_xlim(-0.02, 1.02)
-    axes.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    axes.xaxis.set_major_formatter(lambda v, _: share(v))
     figure.legend(loc="outside lower center", ncols=2)
     only_x(axes)
     return finish(figure, key="per-genre")
@@ -231,15 +232,14 @@ def confusion_matrix(found: Confusion) -> Drawing:
         ink = WHITE if shares[row, column] > 0.8 else INK
         where = {"ha": "center", "color": ink}
         if k <= 10:
-            axes.text(column, row - 0.06, f"{shares[row, column]:.0%}", va="bottom", fontsize=big,
+            axes.text(column, row - 0.06, share(shares[row, column]), va="bottom", fontsize=big,
                       **where)  # fmt: skip
             axes.text(column, row + 0.08, f"{count:,}", va="top", fontsize=big * 0.75, **where)
         else:
             axes.text(column, row, f"{100 * shares[row, column]:.0f}", va="center", fontsize=big,
                       **where)  # fmt: skip
     names = [label(g, width=20) for g in found.genres]
-    rotated = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(k), names, **rotated)
+    axes.set_xticks(range(k), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(k), names)
     axes.set_xlabel("taken for")
     axes.set_ylabel("true genre")
@@ -272,27 +272,26 @@ def importance_by_group(found: Mapping[str, Importance]) -> Drawing | None:
 
 
 def speaks_for(one: Importance, *, top: int = 15) -> Drawing | None:
-    """Which features move the model for each genre, as a heat map."""
+    """How much each feature moves each genre: blue where high values speak for it, else orange."""
     if not one.per_genre or len(one.features) < 2:
         return None
     genres = list(one.per_genre)
-    table = np.array([np.asarray(one.per_genre[g], float) for g in genres]).T  # [d, k]
-    order = np.argsort(-np.asarray(one.mean), kind="stable")[:top]
-    table = np.abs(np.nan_to_num(table[order]))
-    most = table.max() or 1.0
+    order = np.argsort(-np.nan_to_num(np.asarray(one.mean)), kind="stable")[:top]
+    table = np.nan_to_num(np.array([np.asarray(one.per_genre[g], float) for g in genres]).T[order])
+    strength = np.abs(table) / (float(np.abs(table).max()) or 1.0)
     k, d = len(genres), len(order)
     figure = new_figure(WIDTH, 1.4 + 0.3 * d)
     axes = figure.subplots()
-    cells(axes, table / most, np.full(table.shape, ACCENT))
+    cells(axes, strength, np.where(table < 0, ALERT, ACCENT))
     axes.set_aspect("auto")
-    rotated = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(k), [label(g, width=20) for g in genres], **rotated)
+    names = [label(g, width=20) for g in genres]
+    axes.set_xticks(range(k), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(d), [label(one.features[i], width=30) for i in order])
     for row, column in np.ndindex(d, k):
-        strong = table[row, column] / most > 0.8
-        axes.text(column, row, number(table[row, column]), ha="center", va="center", fontsize=7,
-                  color=WHITE if strong else INK)  # fmt: skip
-    return finish(figure, key="importance-by-genre")
+        ink = WHITE if strength[row, column] > 0.8 else INK
+        text = f"{abs(table[row, column]):.2f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
+    return finish(figure, key=f"{one.kind}-by-genre")
 
 
 def track(one: TrackExplanation, *, key: str, top: int = 12) -> Drawing:
@@ -309,13 +308,14 @@ def track(one: TrackExplanation, *, key: str, top: int = 12) -> Drawing:
     start = one.base + np.concatenate([[0.0], np.cumsum(steps)[:-1]])
     figure = new_figure(WIDTH, 1.1 + 0.27 * len(steps))
     axes = figure.subplots()
+    axes.use_sticky_edges = False
     for at, (begin, step) in enumerate(zip(start, steps, strict=True)):
         colour = ACCENT if step >= 0 else ALERT
         axes.barh(at, step, left=begin, color=colour, height=0.7)
         end = begin + step
         axes.plot([end, end], [at - 0.35, at + 1.35], color=QUIET, lw=0.6)
         axes.annotate(
-            f"{step:+.2f}",
+            f"{step:+.2f}".replace("-", "−"),
             (max(begin, end), at),
             (4, 0),
             textcoords="offset points",
@@ -328,7 +328,7 @@ def track(one: TrackExplanation, *, key: str, top: int = 12) -> Drawing:
     axes.set_ylim(-0.6, len(names) - 0.1)
     axes.margins(x=0.1)
     end = one.base + float(np.sum(steps))
-    axes.set_title(f"for {label(one.genre)}: from {one.base:.2f} to {end:.2f}")
+    axes.set_title(f"for {label(one.genre)}: from {number(one.base)} to {number(end)}")
     axes.set_xlabel("log-odds")
     only_x(axes)
     return finish(figure, key=key)
@@ -352,7 +352,10 @@ def _columns(
             axes.barh(at, mean, color=ACCENT if mean >= 0 else ALERT, height=0.7, alpha=0.85)
             if np.isfinite(low) and np.isfinite(high):
                 axes.plot([low, high], [at, at], color=INK, lw=1)
-        axes.set_title(f"{one.kind}\n{label(one.model, width=26)}", fontsize=8.5)
+        if one.noise is not None and key == "importance":
+            axes.axvline(one.noise, color=ALERT, lw=1, ls=(0, (4, 3)))
+        title = {"shap": "SHAP"}.get(one.kind, one.kind.capitalize())
+        axes.set_title(f"{title}\n{label(one.model, width=26)}", fontsize=8.5)
         axes.set_xlabel("\n".join(_wrap(one.unit, 28)), fontsize=7.5)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         only_x(axes)

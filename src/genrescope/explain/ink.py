@@ -173,10 +173,9 @@ def finish(figure: Figure, *, key: str) -> Drawing:
     Drawing
     """
     matplotlib.rcParams["svg.hashsalt"] = key
-    figure.draw_without_rendering()  # arranges the axes, once for both files
-    figure.set_layout_engine("none")
     text, picture = io.StringIO(), io.BytesIO()
     figure.savefig(text, format="svg", metadata={"Date": None}, dpi=_PNG_DPI)
+    figure.set_layout_engine("none")  # the first file has arranged the axes for both
     figure.savefig(picture, format="png", dpi=_PNG_DPI, metadata={"Software": None})
     width, height = (float(inches) * 96 for inches in figure.get_size_inches())
     return Drawing(key, _tidy(text.getvalue(), key), picture.getvalue(), width, height)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genrescope.explain.ink import PatchCollection, Rectangle
 
-__all__ = ["cells", "names_down", "number", "only_x"]
+__all__ = ["cells", "names_down", "number", "only_x", "share"]
 
 _MOST = 0.9  # opacity of the strongest cell: white text stays readable on it in both themes
 
@@ -42,6 +42,19 @@ def number(value: float) -> str:
     >>> number(0.12345), number(123456.0), number(17.25)
     ('0.123', '123,456', '17.2')
     """
+    return _number(value).replace("-", "−")
+
+
+def share(value: float, digits: int = 0) -> str:
+    """A share in percent, its sign kept on the same line.
+
+    >>> share(0.1234, 1)
+    '12.3\\xa0%'
+    """
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _number(value: float) -> str:
     size = abs(value)
     if size == 0:
         return "0"

@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from genrescope.catalog.leaks import AuditReport
     from genrescope.explain.analysis import Analysis
     from genrescope.explain.confusion import Confusion
-    from genrescope.explain.importance import Explanations, Importance
-    from genrescope.explain.manifold import Map
+    from genrescope.explain.importance_types import Explanations, Importance
+    from genrescope.explain.maps import Map
     from genrescope.explain.reference import Reference
-    from genrescope.learn.compare import ModelRun, Protocol
+    from genrescope.learn.compare import ModelRun
     from genrescope.learn.ensembles import EnsembleGain
     from genrescope.learn.leaderboard import Leaderboard, LeaderRow
+    from genrescope.learn.protocol import Protocol
     from genrescope.learn.tabular import TabularData
 
 __all__ = ["LabResult", "ReportPaths", "write_report"]
@@ -86,6 +87,8 @@ class LabResult:
         Of everything that the figures depend on.
     notes : tuple of str
         What was left out or changed on the way in: sentences.
+    maps_left_out : tuple of str
+        Why there are fewer maps than six: sentences.
     """
 
     data: TabularData
@@ -103,6 +106,7 @@ class LabResult:
     seconds: float
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    maps_left_out: tuple[str, ...] = ()
 
     @cached_property
     def best(self) -> LeaderRow | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from genrescope.explain.marks import share
 from genrescope.explain.report_page import (
     Block,
     Cell,
@@ -56,9 +57,9 @@ def finding(result: LabResult) -> str:
     same = sum(row.within for row in result.leaderboard.rows)
     first = (
         f"The best of {plural(len(result.leaderboard.rows), 'classifier')}, {best.run.name}, "
-        f"names the genre rightly for {best.scores.accuracy:.1%} of {who}"
+        f"names the genre rightly for {share(best.scores.accuracy, 1)} of {who}"
         + (f" (95 % interval {ends} %)" if ends else "")
-        + f", where always answering the most common genre is right for {result.chance:.1%}"
+        + f", where always answering the most common genre is right for {share(result.chance, 1)}"
         + (f"; {plural(same, 'other')} cannot be told from it" if same else "")
         + "."
     )
@@ -77,7 +78,7 @@ def _second(result: LabResult) -> str:
         pair = result.confusion.pairs[0]
         said.append(
             f"the most frequent error is "
-            f"{pair.true} taken for {pair.taken_for} ({pair.share:.0%} of its tracks)"
+            f"{pair.true} taken for {pair.taken_for} ({share(pair.share)} of its tracks)"
         )
     if not said:
         return "No single feature stands out."

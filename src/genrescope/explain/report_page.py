@@ -28,6 +28,7 @@ __all__ = [
     "interval",
     "listed",
     "numeric",
+    "p_value",
     "percent",
     "plural",
     "seconds",
@@ -208,32 +209,26 @@ class Composer:
         return f"SIMULATED DATA. {caption}" if self._simulated else caption
 
 
-def numeric(
-    value: float | None, text: str, *, ends: Sequence[float] | None = None, mark: str = ""
-) -> Cell:
+def numeric(value: float | None, text: str, *, ends: str = "") -> Cell:
     """A cell with a number: a dash where there is none."""
     if value is None or not math.isfinite(value):
         return Cell("–", number=True)
-    return Cell(text, quiet=_ends(ends), sort=float(value), number=True, mark=mark)
+    return Cell(text.replace("-", "−"), quiet=ends, sort=float(value), number=True)
 
 
-def percent(value: float | None, *, ends: Any = None, mark: str = "") -> Cell:
+def percent(value: float | None, *, ends: Any = None) -> Cell:
     """A share in percent, with its interval."""
-    if value is None or not math.isfinite(value):
-        return Cell("–", number=True)
-    scaled = None if ends is None or None in tuple(ends) else [100 * end for end in ends]
-    return numeric(value, f"{100 * value:.1f}", ends=scaled, mark=mark)
+    return numeric(value, f"{100 * (value or 0):.1f}", ends=interval(ends))
 
 
 def decimal(value: float | None, digits: int = 3, *, ends: Any = None) -> Cell:
-    """A number with so many decimals."""
-    if value is None or not math.isfinite(value):
-        return Cell("–", number=True)
-    text = f"{value:.{digits}f}"
-    quiet = ""
-    if ends is not None and None not in tuple(ends):
-        quiet = f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
-    return Cell(text, quiet=quiet, sort=float(value), number=True)
+    """A number with so many decimals, with its interval."""
+    return numeric(value, f"{value or 0:.{digits}f}", ends=interval(ends, scale=1, digits=digits))
+
+
+def p_value(value: float | None) -> Cell:
+    """A p value; very small ones say only that."""
+    return numeric(value, "< 0.001" if (value or 0) < 0.001 else f"{value:.3f}")
 
 
 def count(value: int | None) -> Cell:
@@ -243,9 +238,8 @@ def count(value: int | None) -> Cell:
 
 def seconds(value: float | None) -> Cell:
     """Seconds, with as many digits as mean something."""
-    if value is None or not math.isfinite(value):
-        return Cell("–", number=True)
-    return numeric(value, f"{value:,.0f}" if value >= 100 else f"{value:.2g}")
+    known = value or 0.0
+    return numeric(value, f"{known:,.0f}" if known >= 100 else f"{known:.2g}")
 
 
 def genre_cell(name: str, colour: str) -> Cell:
@@ -253,11 +247,16 @@ def genre_cell(name: str, colour: str) -> Cell:
     return Cell(name, sort=name.casefold(), colour=colour)
 
 
-def interval(ends: Sequence[float] | None, *, scale: float = 100.0) -> str:
-    """An interval in words, such as "53.2 to 57.8"; empty where there is none."""
+def interval(ends: Sequence[float] | None, *, scale: float = 100.0, digits: int = 1) -> str:
+    """An interval in words; empty where there is none.
+
+    >>> interval((0.532, 0.578)), interval((float("nan"), 1.0))
+    ('53.2 to 57.8', '')
+    """
     if ends is None or any(end is None or not math.isfinite(end) for end in ends):
         return ""
-    return f"{scale * ends[0]:.1f} to {scale * ends[1]:.1f}"
+    low, high = (f"{scale * end:.{digits}f}".replace("-", "−") for end in ends)
+    return f"{low} to {high}"
 
 
 def listed(names: Sequence[str], *, most: int = 6) -> str:
@@ -281,9 +280,3 @@ def plural(n: int, what: str) -> str:
     ('1 artist', '1,200 tracks')
     """
     return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def _ends(ends: Sequence[float] | None) -> str:
-    if ends is None or any(not math.isfinite(end) for end in ends):
-        return ""
-    return f"{ends[0]:.1f} to {ends[1]:.1f}"

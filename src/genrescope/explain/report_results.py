@@ -8,6 +8,7 @@ import numpy as np
 
 from genrescope.explain import figures_models as drawn
 from genrescope.explain.colours import colours_of
+from genrescope.explain.marks import share
 from genrescope.explain.report_page import (
     Cell,
     Column,
@@ -17,6 +18,7 @@ from genrescope.explain.report_page import (
     decimal,
     genre_cell,
     listed,
+    p_value,
     percent,
     plural,
     seconds,
@@ -52,10 +54,11 @@ def classifiers_section(result: LabResult, page: Composer) -> Section:
             drawn.accuracies(board, chance=result.chance),
             f"Accuracy with 95 % intervals from resampled {board.resampled}s. The diamond is the "
             "best; filled points are those that these tracks do not tell from it. The dashed line "
-            f"is reached by always answering the most common genre ({result.chance:.1%}).",
+            f"is reached by always answering the most common genre ({share(result.chance, 1)}).",
             alt="Dot plot of accuracy: "
             + listed(
-                [f"{r.run.name} {r.scores.accuracy:.1%}" for r in board.rows if r.scores], most=40
+                [f"{r.run.name} {share(r.scores.accuracy, 1)}" for r in board.rows if r.scores],
+                most=40,
             ),
         )
     )
@@ -158,7 +161,6 @@ def _leader_row(row: LeaderRow, n: int, *, width: int) -> tuple[Cell, ...]:
                 seconds(run.fit_seconds), blank)  # fmt: skip
     ends = scores.intervals
     gap = row.difference
-    p = row.mcnemar_p_adjusted
     return (
         count(n),
         name,
@@ -171,12 +173,8 @@ def _leader_row(row: LeaderRow, n: int, *, width: int) -> tuple[Cell, ...]:
         percent(scores.top3, ends=ends.get("top3")),
         decimal(scores.log_loss, 2, ends=ends.get("log_loss")),
         decimal(scores.ece, ends=ends.get("ece")),
-        Cell("–", number=True)
-        if gap is None
-        else percent(gap.difference, ends=(gap.low, gap.high)),
-        Cell("–", number=True)
-        if p is None
-        else Cell("< 0.001" if p < 0.001 else f"{p:.3f}", sort=p, number=True),
+        percent(None) if gap is None else percent(gap.difference, ends=(gap.low, gap.high)),
+        p_value(row.mcnemar_p_adjusted),
         seconds(run.fit_seconds),
         seconds(run.predict_seconds),
     )
@@ -269,21 +267,26 @@ def ensembles_section(result: LabResult, page: Composer) -> Section:
                 decimal(scores.log_loss, 2),
                 decimal(scores.ece),
                 Cell("–") if gain is None else Cell(gain.best_name),
-                Cell("–", number=True)
-                if gain is None
-                else percent(gain.gain.difference, ends=(gain.gain.low, gain.gain.high)),
+                *(
+                    percent(None) if d is None else percent(d.difference, ends=(d.low, d.high))
+                    for d in ((gain.gain, gain.gain_chosen) if gain else (None, None))
+                ),
             )
         )
     section.add(
         page.table(
             "ensembles",
-            "Ensembles, their members, and their gain over the best member with its 95 % interval.",
+            "Ensembles, their members, and what they gain, with 95 % intervals: over the member "
+            "that was the best here, and over the one that someone would have chosen who had not seen "
+            "these tracks.",
             (
                 Column("Ensemble"),
                 *(Column(c, number=True) for c in ("Accuracy, %", "Macro F1, %", "Top-3, %",
                   "Log-loss", "ECE")),
                 Column("Best member"),
-                Column("Gain, points", number=True),
+                Column("Gain, points", "over the best member", number=True),
+                Column("Gain over a chosen one, points", "over the member that was the best on the "
+                       "other folds", number=True),
             ),
             rows,
             file="ensembles",
@@ -308,7 +311,9 @@ def confusion_section(result: LabResult, page: Composer) -> Section:
             f"Confusion matrix of {found.model}. A row is a true genre and adds up to 100 %; blue "
             f"is right, orange is wrong, and small numbers count tracks. {found.order_note}",
             alt="Confusion matrix; most confused: "
-            + listed([f"{p.true} taken for {p.taken_for} {p.share:.0%}" for p in found.pairs[:5]]),
+            + listed(
+                [f"{p.true} taken for {p.taken_for} {share(p.share)}" for p in found.pairs[:5]]
+            ),
             plot="confusion",
         )
     )
@@ -346,7 +351,7 @@ def confusion_section(result: LabResult, page: Composer) -> Section:
 def _example(one: Any) -> str:
     title = one.title or one.track_id or "a track"
     by = f" by {one.artist}" if one.artist else ""
-    return f"{title}{by} ({one.probability:.0%})"
+    return f"{title}{by} ({share(one.probability)})"
 
 
 def explanations_section(result: LabResult, page: Composer) -> Section:
@@ -362,13 +367,18 @@ def explanations_section(result: LabResult, page: Composer) -> Section:
         title="Where importance misleads",
         alert=True,
     )
+    noise = (
+        " Left of the dashed line, impurity is no more than a column of random numbers gets."
+        if any(one.noise is not None for one in kinds.values())
+        else ""
+    )
     spreads = [f"{one.kind}: {one.spread_of}" for one in kinds.values() if one.spread_of]
     section.add(
         page.figure(
             drawn.importance(kinds),
             "The same features by each method, in the order of their mean rank. Lines are the "
-            f"spread ({'; '.join(spreads)}). Where the methods disagree, believe permutation on "
-            "tracks that were not trained on.",
+            f"spread ({'; '.join(spreads)}).{noise} Where the methods disagree, believe "
+            "permutation: it is measured on tracks that were not trained on.",
             alt="Bar charts of importance by feature: "
             + listed([_top(one) for one in kinds.values()]),
         )
@@ -385,7 +395,8 @@ def explanations_section(result: LabResult, page: Composer) -> Section:
         section.add(
             page.figure(
                 drawn.speaks_for(one),
-                f"How much each feature moves {one.model} for or against each genre ({one.unit}).",
+                f"How much each feature moves {one.model} for or against each genre ({one.unit}). "
+                "Blue: high values of the feature speak for the genre; orange: low values do.",
                 alt=f"Heat map of {one.kind} importance by feature and genre",
             )
         )
@@ -396,12 +407,15 @@ def explanations_section(result: LabResult, page: Composer) -> Section:
         title = track.title or track.track_id
         by = f" by {track.artist}" if track.artist else ""
         right = "rightly" if track.genre == track.true_genre else f"though it is {track.true_genre}"
+        why = f", {track.why}," if track.why else ""
+        seen = "" if track.held_out else " The model had heard its artist, so it is too sure."
         section.add(
             page.figure(
                 drawn.track(track, key=f"track-{n}"),
-                f"“{title}”{by} is taken for {track.genre} ({track.probability:.0%}), {right}. "
-                "From the bottom up: where every track starts, and how far each feature moves "
-                "this one; blue for, orange against.",
+                f"“{title}”{by}{why} is taken for {track.genre} "
+                f"({share(track.probability)}), {right}. From the bottom up: where "
+                "every track starts, and how far each feature moves "
+                f"this one; blue for, orange against.{seen}",
                 alt=f"Waterfall of SHAP values for {title}",
             )
         )

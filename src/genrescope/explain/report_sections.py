@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genrescope.explain import figures
 from genrescope.explain.colours import colours_of
-from genrescope.explain.marks import number
+from genrescope.explain.marks import number, share
 from genrescope.explain.report_page import (
     Block,
     Cell,
@@ -20,6 +21,7 @@ from genrescope.explain.report_page import (
     decimal,
     genre_cell,
     listed,
+    p_value,
     percent,
     plural,
     seconds,
@@ -27,10 +29,20 @@ from genrescope.explain.report_page import (
 
 if TYPE_CHECKING:
     from genrescope.catalog.leaks import AuditReport
+    from genrescope.explain.map_quality import MapQuality
+    from genrescope.explain.maps import Map
     from genrescope.explain.report import LabResult
 
 __all__ = ["analysis_section", "data_section", "maps_section"]
 
+_MAP_FIGURES = (
+    "Trustworthiness",
+    "Continuity",
+    "kNN on the map, %",
+    "kNN among features, %",
+    "Trustworthiness, held out",
+    "kNN on the map, held out, %",
+)
 _SHOWN = 15  # rows of a long table that stand on the page
 
 
@@ -46,7 +58,7 @@ def data_section(result: LabResult, page: Composer) -> Section:
         ("Tracks", f"{len(data):,}"),
         ("Genres", f"{len(data.genres)}: {listed(data.genres, most=20)}"),
         ("Features", f"{len(data.features):,}" + (f": {kinds}" if len(families) > 1 else "")),
-        ("Missing values", f"{gaps:.2%} of all cells" if gaps else "none"),
+        ("Missing values", f"{share(gaps, 2)} of all cells" if gaps else "none"),
         ("Scored", f"{int((result.protocol.fold >= 0).sum()):,} tracks"),
     ]
     if data.group_name == "track":
@@ -63,18 +75,19 @@ def data_section(result: LabResult, page: Composer) -> Section:
     )
     section.heading("Who is trained, who is scored")
     section.note(result.protocol.description, alert=result.protocol.kind == "random")
-    _audit(result.audit, result, section, page)
+    _audit(result.audit, result, section)
     section.heading("Classes")
-    largest, share = _most_common(result)
+    largest, part = _most_common(result)
     section.add(
         page.figure(
             figures.balance(found),
             f"Tracks of each genre{_by_groups(result)}. Whoever always answers {largest} is right "
-            f"for {share:.1%} of the scored tracks: read every accuracy against that.",
+            f"for {share(part, 1)} of the scored tracks: read every accuracy against that.",
             alt="Bar chart of tracks by genre: "
             + listed([f"{g} {n:,}" for g, n in found.balance.items()], most=40),
         )
     )
+    section.add(_classes(result, page))
     drawing = figures.missing(found)
     if drawing is None:
         section.text("No feature has missing values.")
@@ -87,11 +100,12 @@ def data_section(result: LabResult, page: Composer) -> Section:
             "features",
         )
     )
-    section.list((*result.notes,), title="What was left out or changed on the way in")
+    section.add(_missing_patterns(result, page))
+    section.list(result.notes, title="What was left out or changed on the way in")
     return section
 
 
-def _audit(audit: AuditReport | None, result: LabResult, section: Section, page: Composer) -> None:
+def _audit(audit: AuditReport | None, result: LabResult, section: Section) -> None:
     what = result.data.group_name
     if audit is None:
         section.note(
@@ -104,11 +118,11 @@ def _audit(audit: AuditReport | None, result: LabResult, section: Section, page:
             alert=True,
         )
         return
-    parts = listed([f"{part} ({n:,})" for part, n in audit.splits.items()], most=12)
+    parts = _parts(audit)
     if audit.clean:
         section.note(
-            f"Nothing leaks: no {what}, no track and no title by the same artist is in two of the "
-            f"parts {parts}.",
+            f"Nothing leaks: no {what}, no track and no title by the same artist is in two of "
+            f"{parts}.",
             *_warnings(audit),
             title="Leak audit",
         )
@@ -120,28 +134,92 @@ def _audit(audit: AuditReport | None, result: LabResult, section: Section, page:
         ]
         names = [shared.name or shared.group for shared in audit.shared_groups]
         section.note(
-            f"In more than one of the parts {parts}: {listed([f for f in found if f])}. Scores on "
+            f"In more than one of {parts}: {listed([f for f in found if f])}. Scores on "
             "such a split are too high.",
             f"Among them {listed(names, most=5)}." if names else "",
             *_warnings(audit),
             title="Leak audit: leaks",
             alert=True,
         )
-    shown = [(g, {p: n.get(g, 0) for p, n in audit.labels.items()}) for g in result.data.genres]
-    colours = colours_of(result.data.genres)
-    section.add(
-        page.table(
-            "split",
-            "Tracks of each genre in each part. A genre that a part lacks cannot be scored there.",
-            (Column("Genre"), *(Column(part, number=True) for part in audit.splits)),
-            [
-                (genre_cell(genre, colours[genre]), *(count(by.get(p)) for p in audit.splits))
-                for genre, by in shown
+
+
+def _classes(result: LabResult, page: Composer) -> Any:
+    """Tracks of each genre in each part, and whose they are."""
+    data, found, audit = result.data, result.analysis, result.audit
+    parts = audit.labels if audit is not None and len(audit.splits) <= 10 else {}
+    what, colours = found.group_name, colours_of(data.genres)
+    columns = [Column("Genre"), Column("Tracks", number=True)]
+    if what != "track":
+        columns += [Column(f"{what.capitalize()}s", number=True), Column(f"Most frequent {what}")]
+    columns += [Column(part, number=True) for part in parts]
+    rows = []
+    for genre in data.genres:
+        row = [genre_cell(genre, colours[genre]), count(found.balance.get(genre, 0))]
+        if what != "track":
+            big = found.largest_groups.get(genre)
+            row += [
+                count(found.groups_per_genre.get(genre)),
+                Cell("–")
+                if big is None
+                else Cell(big.name, quiet=f"{big.n:,}, {share(big.share)}", sort=big.share),
             ]
-            if audit.labels
-            else [],
-        )
+        row += [count(by.get(genre, 0)) for by in parts.values()]
+        rows.append(row)
+    return page.table(
+        "classes",
+        "Tracks of each genre in all and in each part. A genre that a part lacks cannot be scored "
+        f"there; one that hangs on a few {what}s says little about others."
+        if what != "track"
+        else "Tracks of each genre.",
+        columns,
+        rows,
+        file="class_balance",
+        sortable=True,
+        wide=bool(parts),
     )
+
+
+def _missing_patterns(result: LabResult, page: Composer) -> Any:
+    patterns = result.analysis.missing_patterns
+    return page.table(
+        "missing",
+        "Features that are missing for the same tracks. Where a genre lacks them more often than "
+        "others, being missing says something about genre by itself.",
+        (
+            Column("Features"),
+            Column("Tracks", number=True),
+            Column("Share, %", number=True),
+            Column("Most often in"),
+            Column("η²", "of genre on being missing", number=True),
+        ),
+        [
+            (
+                Cell(listed(pattern.features, most=4), sort=pattern.features[0].casefold()),
+                count(pattern.n),
+                percent(pattern.share),
+                _most_often(pattern.by_genre),
+                decimal(pattern.effect.eta_squared),
+            )
+            for pattern in patterns[:_SHOWN]
+        ],
+        file="missing_values",
+        more=max(0, len(patterns) - _SHOWN),
+        sortable=True,
+    )
+
+
+def _most_often(by_genre: Mapping[str, float]) -> Cell:
+    if not by_genre:
+        return Cell("–")
+    genre = max(by_genre, key=lambda g: by_genre[g])
+    return Cell(genre, quiet=share(by_genre[genre]), sort=genre.casefold())
+
+
+def _parts(audit: AuditReport) -> str:
+    """The parts of a split by name, folds by their number."""
+    if all(part.startswith("fold ") for part in audit.splits):
+        return f"the {len(audit.splits)} folds"
+    return "the parts " + listed([f"{part} ({n:,})" for part, n in audit.splits.items()], most=12)
 
 
 def _warnings(audit: AuditReport) -> list[str]:
@@ -153,7 +231,9 @@ def _warnings(audit: AuditReport) -> list[str]:
             f"artist: {listed(pairs, most=3)}."
         )
     if audit.dominant_groups:
-        big = [f"{d.name or d.group} ({d.share:.0%} of {d.split})" for d in audit.dominant_groups]
+        big = [
+            f"{d.name or d.group} ({share(d.share)} of {d.split})" for d in audit.dominant_groups
+        ]
         said.append(f"Much of a part is by one artist: {listed(big, most=4)}.")
     lost = sum(audit.without_group.values())
     if lost:
@@ -179,8 +259,9 @@ def analysis_section(result: LabResult, page: Composer) -> Section:
     section.add(
         page.table(
             "effects",
-            "The same in numbers. H is the Kruskal-Wallis statistic; p is corrected for the number "
-            "of features. With this many tracks nearly every p is tiny: go by the effect size.",
+            f"The same in numbers. H is the Kruskal-Wallis statistic; p is {_p_of(result)}, "
+            "corrected for the number of features. With many tracks nearly every p is tiny: go by "
+            "the effect size.",
             (
                 Column("Feature"),
                 Column("Family"),
@@ -199,6 +280,26 @@ def analysis_section(result: LabResult, page: Composer) -> Section:
         )
     )
     section.add(
+        page.table(
+            "extras",
+            "Numbers that come with the tracks and were not learnt from.",
+            (
+                Column("Column"),
+                Column("η²", number=True),
+                Column("ε²", number=True),
+                Column("Tracks", number=True),
+                Column("Lowest median"),
+                Column("Highest median"),
+            ),
+            [
+                (row[0], row[2], row[3], count(e.n), *row[-2:])
+                for e in found.extra_effects
+                for row in [_effect_row(e)]
+            ],
+            sortable=True,
+        )
+    )
+    section.add(
         page.figure(
             figures.group_bars(found.group_effects),
             "Effect sizes by family of features: the mean of a family, and its best feature.",
@@ -214,7 +315,8 @@ def analysis_section(result: LabResult, page: Composer) -> Section:
                 f"How {listed([d.label or d.feature for d in chosen])} "
                 f"{'are' if len(chosen) > 1 else 'is'} spread in each genre, genres in the order "
                 "of their medians (dark lines, numbers on the right; tracks in brackets). The less "
-                "the ridges overlap, the more the feature says.",
+                "the ridges overlap, the more the feature says."
+                + "".join(f" {note}" for note in dict.fromkeys(d.note for d in chosen) if note),
                 alt="Ridge plots by genre of "
                 + listed([f"{d.label or d.feature} ({_span(d)})" for d in chosen]),
             )
@@ -235,19 +337,22 @@ def _effect_row(effect: Any) -> tuple[Cell, ...]:
     medians = {g: m for g, m in effect.medians.items() if m is not None and np.isfinite(m)}
     low = min(medians, key=lambda g: medians[g]) if medians else ""
     high = max(medians, key=lambda g: medians[g]) if medians else ""
-    p = effect.p_adjusted
     return (
         Cell(effect.feature, sort=effect.feature.casefold()),
         Cell(effect.group, sort=effect.group.casefold()),
         decimal(effect.eta_squared, ends=(effect.eta_low, effect.eta_high)),
         decimal(effect.epsilon_squared),
         decimal(effect.h, 0),
-        Cell("–", number=True)
-        if p is None or not np.isfinite(p)
-        else Cell("< 0.001" if p < 0.001 else f"{p:.3f}", sort=float(p), number=True),
+        p_value(effect.artist_p_adjusted if effect.n_artists else effect.p_adjusted),
         Cell(low, quiet=number(medians[low]) if low else "", sort=low.casefold()),
         Cell(high, quiet=number(medians[high]) if high else "", sort=high.casefold()),
     )
+
+
+def _p_of(result: LabResult) -> str:
+    if any(effect.n_artists for effect in result.analysis.effects):
+        return f"that of one value an {result.analysis.group_name}"
+    return "that of tracks as if each were independent"
 
 
 def _span(one: Any) -> str:
@@ -261,6 +366,7 @@ def _span(one: Any) -> str:
 def maps_section(result: LabResult, page: Composer) -> Section:
     """The maps, and how far each can be trusted."""
     section = Section("manifolds", "Manifolds: the tracks on a map")
+    section.list(result.maps_left_out, title="Maps that were left out")
     if not result.maps:
         section.text("No map was made.")
         return section
@@ -289,32 +395,26 @@ def maps_section(result: LabResult, page: Composer) -> Section:
             "maps",
             "How far to trust each map. Trustworthiness: neighbours on the map are neighbours "
             "among the features. Continuity: neighbours among the features are neighbours on the "
-            "map. Both are 1 at best and about 0.5 for a map drawn at random. kNN accuracy: share "
-            "of tracks that the nearest tracks on the map name rightly, beside the same among the "
-            "features.",
+            "map. Both are 1 at best and about 0.5 for a map drawn at random. kNN: share of tracks "
+            "that the nearest tracks by other artists name rightly. Held out: tracks that were "
+            "placed afterwards, which is what a map is worth on new music.",
             (
                 Column("Map"),
-                Column("Trustworthiness", number=True),
-                Column("Continuity", number=True),
-                Column("kNN on the map, %", number=True),
-                Column("kNN among features, %", number=True),
-                Column("kNN held out, %", "tracks that were placed afterwards", number=True),
-                Column("Seconds", number=True),
+                *(Column(name, number=True) for name in _MAP_FIGURES),
+                Column("Seconds", "CPU seconds to make it", number=True),
             ),
             [
                 (
                     Cell(f"{one.method} {one.dims}-D", sort=f"{one.method} {one.dims}"),
-                    decimal(one.quality.trustworthiness),
-                    decimal(one.quality.continuity),
-                    percent(one.quality.knn_accuracy),
-                    percent(one.quality.knn_accuracy_features),
-                    percent(one.quality_held_out.knn_accuracy if one.quality_held_out else None),
+                    *_map_figures(one.quality),
+                    *_map_figures(one.quality_held_out)[::2],
                     seconds(one.seconds),
                 )
                 for one in result.maps
             ],
             file="maps",
             sortable=True,
+            wide=True,
         )
     )
     pca = max((m for m in result.maps if m.method == "PCA"), key=lambda m: m.dims, default=None)
@@ -324,36 +424,48 @@ def maps_section(result: LabResult, page: Composer) -> Section:
             page.figure(
                 figures.explained_variance(pca.explained),
                 f"Variance on each principal component. The {pca.dims} that the map shows hold "
-                f"{total:.0%} of it; the rest of what the features say cannot be seen there.",
+                f"{share(total)} of it; the rest of what the features say cannot be seen there.",
                 alt=f"Bar chart of the variance of {len(pca.explained)} principal components",
             )
         )
     return section
 
 
-def map_key(one: Any) -> str:
+def _map_figures(quality: MapQuality | None) -> tuple[Cell, ...]:
+    if quality is None:
+        return (decimal(None),) * 4
+    return (
+        decimal(quality.trustworthiness),
+        decimal(quality.continuity),
+        percent(quality.knn_accuracy),
+        percent(quality.knn_accuracy_features),
+    )
+
+
+def map_key(one: Map) -> str:
     """The name of a map among the interactive ones."""
     return f"map-{one.method.lower().replace('-', '')}-{one.dims}d"
 
 
-def _map_caption(one: Any) -> str:
-    quality = one.quality
-    said = {
-        "PCA": "Principal components: the directions in which the tracks differ most, whatever "
-        "their genre.",
-        "LDA": "Linear discriminants: the directions in which genres differ most. It was told the "
-        "genres of the tracks it was fitted on, so trust only the rings.",
-        "t-SNE": "t-SNE: keeps neighbours together. Distances between islands, and their sizes, "
-        "mean little.",
-    }.get(one.method, "")
-    parts = [f"{one.method} in {one.dims} dimensions.", said]
-    if quality is not None and quality.knn_accuracy is not None:
-        parts.append(
-            f"{quality.knn_accuracy:.0%} of tracks have the genre of most of their "
-            f"{quality.k} nearest on the map; among the features it is "
-            f"{quality.knn_accuracy_features:.0%}."
-        )
-    return " ".join(part for part in (*parts, one.note) if part)
+def _map_caption(one: Map) -> str:
+    parts = [f"{one.method} in {one.dims} dimensions.", one.note]
+    along = [
+        f"{axis} with {listed([name for name, _ in features[:2]])}"
+        for axis, features in zip(one.axis_labels, one.axis_features, strict=False)
+        if features
+    ]
+    if along:
+        parts.append(f"The axes go along most with these features: {'; '.join(along)}.")
+    inside, outside = one.quality, one.quality_held_out
+    for quality, whose in ((inside, "that it was made from"), (outside, "placed afterwards")):
+        if quality is not None and quality.knn_accuracy is not None:
+            among = quality.knn_accuracy_features
+            parts.append(
+                f"Of the tracks {whose}, {share(quality.knn_accuracy)} have the genre that is the "
+                f"most frequent among their {quality.k} nearest on the map"
+                + ("." if among is None else f", and {share(among)} among the features.")
+            )
+    return " ".join(part for part in parts if part)
 
 
 def _most_common(result: LabResult) -> tuple[str, float]:

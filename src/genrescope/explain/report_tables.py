@@ -168,14 +168,15 @@ def _of_analysis(result: LabResult) -> Iterator[FileTable]:
 
 
 def _of_maps(result: LabResult) -> Iterator[FileTable]:
-    measures = ("trustworthiness", "continuity", "knn_accuracy", "knn_accuracy_features", "k")
+    measures = ("trustworthiness", "continuity", "knn_accuracy", "knn_accuracy_features", "k",
+                "chance", "n_rows", "n_votes")  # fmt: skip
     rows = []
     for one in result.maps:
-        for where, quality in (("all", one.quality), ("held out", one.quality_held_out)):
+        for where, quality in (("fitted", one.quality), ("held out", one.quality_held_out)):
             if quality is not None:
                 figures = [getattr(quality, name) for name in measures]
-                rows.append((one.method, one.dims, where, *figures, quality.n_rows, one.seconds))
-    yield FileTable("maps", ("method", "dims", "rows", *measures, "n_rows", "seconds"), tuple(rows))
+                rows.append((one.method, one.dims, where, *figures, one.seconds))
+    yield FileTable("maps", ("method", "dims", "rows", *measures, "cpu_s"), tuple(rows))
     data = result.data
     columns = ["track_id", "title", "artist", "genre"]
     cells: list[Any] = [data.track_id, data.title, data.artist, [data.genres[i] for i in data.y]]

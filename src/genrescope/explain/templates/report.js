@@ -129,6 +129,10 @@
         ? { orientation: "h", y: -0.16, x: 0, itemsizing: "constant" }
         : { x: 1.02, y: 1, itemsizing: "constant" },
       hovermode: "closest",
+      modebar: {
+        bgcolor: "rgba(0,0,0,0)", color: css("--quiet"), activecolor: css("--accent"),
+        orientation: "h",
+      },
       uirevision: "keep",
       separators: ". ",
     };
@@ -138,10 +142,10 @@
     const narrow = width < NARROW;
     const layout = Object.assign(look(width), {
       height: narrow ? 520 : 600,
-      margin: narrow ? { l: 40, r: 10, t: 10, b: 40 } : { l: 55, r: 10, t: 10, b: 50 },
+      margin: narrow ? { l: 40, r: 10, t: 34, b: 40 } : { l: 55, r: 10, t: 34, b: 50 },
     });
     if (map.dims === 3) {
-      layout.margin = { l: 0, r: 0, t: 0, b: 0 };
+      layout.margin = { l: 0, r: 0, t: 34, b: 0 };
       layout.scene = {
         xaxis: axisLook(map.names[0]),
         yaxis: axisLook(map.names[1]),
@@ -191,10 +195,12 @@
       dragmode: false,
       xaxis: Object.assign(axisLook("taken for"), {
         tickvals: names.map((_, i) => i), ticktext: names, tickangle: -40, automargin: true,
+        tickfont: { color: css("--ink"), size: narrow ? 10 : 12 },
         showgrid: false, zeroline: false, fixedrange: true, ticks: "",
       }),
       yaxis: Object.assign(axisLook("true genre"), {
         tickvals: names.map((_, i) => i), ticktext: names, autorange: "reversed",
+        tickfont: { color: css("--ink"), size: narrow ? 10 : 12 },
         automargin: true, showgrid: false, zeroline: false, fixedrange: true, ticks: "",
       }),
     });
