@@ -151,7 +151,7 @@ def _directions(shap: Importance) -> list[str]:
     j = int(shap.mean.argmax())
     words = (
         f"In {shap.model}, {label_of(shap.features[j])} moves answers most: "
-        f"{shap.mean[j]:.2f} log-odds on average ({shap.low[j]:.2f} to {shap.high[j]:.2f})."
+        f"{shap.mean[j]:.3f} log-odds on average ({shap.low[j]:.3f} to {shap.high[j]:.3f})."
     )
     if found:
         strongest = [text for _, text in found[:3]]
