@@ -233,6 +233,8 @@ class _Run:
                 np.savez(
                     file,
                     track_id=self.data.track_id[rows],
+                    y=self.data.y[rows],
+                    artist=self.data.artist[rows],
                     logits=logits,
                     temperature=np.float64(trained.temperature),
                 )

@@ -1,0 +1,125 @@
+"""``genrescope runs``: trainings side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["runs"]
+
+_FIGURES = {"macro_f1": "macro-F1", "top3": "top-3", "log_loss": "log-loss", "ece": "ECE"}
+
+
+def runs(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...",
+            show_default=False,
+            help="Folders that were given to `genrescope train` with --out, or folders of such.",
+        ),
+    ],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")
+    ] = False,
+) -> None:
+    """Compare trainings: scores, what they cost, and whether the differences mean anything.
+
+    The last column is the accuracy minus that of the best run on the tracks that both scored,
+    with a 95 % interval that resamples whole artists.
+    """
+    from genrescope.apps.cli.sinks import stdout
+    from genrescope.learn.deep.runs import compare_runs, find_runs, read_run
+
+    compared = compare_runs([read_run(folder) for folder in find_runs(folders)])
+    if json:
+        from json import dumps
+
+        stdout().write(dumps(compared, indent=2, allow_nan=False) + "\n")
+        return
+    stdout()
+    _print(compared)
+
+
+def _print(compared: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    from genrescope.apps.cli.render import console
+
+    screen = console()
+    done = [run for run in compared["runs"] if run["scores"] is not None]
+    if done:
+        screen.print(_table(done), soft_wrap=False)
+    for run in compared["runs"]:
+        if run["scores"] is None:
+            screen.print(Text(f" {_name(run)} ({run['folder']}): not done, {run['state']}"))
+    several = [row for row in compared["seeds"] if len(row["seeds"]) > 1]
+    if several:
+        screen.print()
+        screen.print(Text(" Mean over seeds, ± standard deviation", style="bold"))
+        screen.print(_seeds(several), soft_wrap=False)
+
+
+def _table(done: Sequence[Mapping[str, Any]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("Run", overflow="fold")
+    headings = ("seed", "folds", "parameters", "accuracy", "95 % interval", *_FIGURES.values())
+    for heading in (*headings, "seconds", "to the best"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in done:
+        scores = run["scores"]
+        table.add_row(
+            Text(_name(run), style="bold"),
+            str(run["seed"]),
+            f"{len(run['folds_scored'])}/{run['folds']}",
+            "" if run["parameters"] is None else f"{run['parameters']:,}",
+            Text(f"{scores['accuracy']:.3f}", style="bold"),
+            _interval(scores["intervals"]["accuracy"]),
+            *(_figure(scores[name]) for name in _FIGURES),
+            "" if run["seconds"] is None else f"{run['seconds']:,.0f}",
+            _to_best(run["to_best"]),
+        )
+    return table
+
+
+def _seeds(rows: Sequence[Mapping[str, Any]]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("Network", no_wrap=True)
+    names = {"accuracy": "accuracy", **_FIGURES}
+    for heading in ("seeds", *names.values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        figures = (f"{row['mean'][n]:.3f} ± {row['spread'][n]:.3f}" for n in names)
+        table.add_row(_name(row), str(len(row["seeds"])), *figures)
+    return table
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    usual = run["preset"] in ("modern", "default")
+    return str(run["model"] if usual else f"{run['model']}, {run['preset']}")
+
+
+def _interval(pair: Sequence[float] | None) -> str:
+    return "" if pair is None else f"{pair[0]:.3f} – {pair[1]:.3f}"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _to_best(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    pair = found["interval"]
+    shown = "" if pair is None else f" ({pair[0]:+.3f} – {pair[1]:+.3f})"
+    return f"{found['difference']:+.3f}{shown}"
