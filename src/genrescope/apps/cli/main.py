@@ -15,6 +15,7 @@ from genrescope.apps.cli.fma import fma
 from genrescope.apps.cli.info import info
 from genrescope.apps.cli.model import model
 from genrescope.apps.cli.predict import predict
+from genrescope.apps.cli.runs import runs
 from genrescope.apps.cli.train import train
 from genrescope.errors import GenrescopeError
 
@@ -43,7 +44,7 @@ def _root(
     pass
 
 
-for command in (predict, demo, info, evaluate, audit):
+for command in (predict, demo, info, evaluate, audit, runs):
     app.command()(command)
 app.add_typer(fma, name="fma")
 app.add_typer(train, name="train")
