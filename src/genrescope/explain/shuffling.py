@@ -142,15 +142,17 @@ def shuffle_losses(
         probabilities[rows] = before
         after = change
         after /= np.float32(len(trees))
-        after += before[:, None, None, :].astype(np.float32)
+        # Of one precision, so that a tie between genres is broken alike before and after.
+        unshuffled = before.astype(np.float32)
+        after += unshuffled[:, None, None, :]
         known = y[rows] >= 0
         truth = np.where(known, y[rows], 0)
-        right = known & (before.argmax(axis=1) == truth)
+        right = known & (unshuffled.argmax(axis=1) == truth)
         still = after.argmax(axis=3) == truth[:, None, None]
         still &= known[:, None, None]
         accuracy[rows] = (right[:, None, None].astype(np.float32) - still).mean(axis=2)
         own = np.take_along_axis(after, truth[:, None, None, None], axis=3)[..., 0]
-        first = before[np.arange(len(rows)), truth]
+        first = unshuffled[np.arange(len(rows)), truth]
         rise = np.log(_smooth(first, len(trees), k))[:, None, None] - np.log(
             _smooth(own, len(trees), k)
         )
