@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.apps.cli.interrupts import resumable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -76,7 +78,7 @@ def fetch(
         raise typer.BadParameter("give --from for a file that is here, or --url for a mirror")
     file = ARCHIVES[name].file if name in ARCHIVES else name
     stages = {stage: f"{verb} {file}" for stage, verb in _VERBS.items()}
-    with _resumable(), _progress(stages, sizes=tuple(stages)) as report:
+    with resumable(), _progress(stages, sizes=tuple(stages)) as report:
         done = fetch_archive(
             name,
             to=to,
@@ -130,7 +132,7 @@ def prepare(
     from genrescope.catalog.fma_tables import FILES
 
     stages = {name: f"reading {file}" for name, (file, _, _) in FILES.items()}
-    with _resumable(), _progress(stages) as report:
+    with resumable(), _progress(stages) as report:
         done = prepare_tables(directory, out=out, force=force, report=report)
     typer.echo(f"{done.folder}")
     _table(
@@ -196,7 +198,7 @@ def simulate(
     from genrescope.catalog.fma_simulate import simulate as make_up
 
     stages = {"tables": "making up tables", "clips": "making up clips"}
-    with _resumable(), _progress(stages) as report:
+    with resumable(), _progress(stages) as report:
         done = make_up(
             directory,
             tracks=tracks,
@@ -284,19 +286,6 @@ def _n(count: int, noun: str) -> str:
 
 
 # --- progress ---------------------------------------------------------------
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Ctrl-C ends in order, and says that nothing is lost."""
-    from genrescope.apps.cli.interrupts import Interrupts
-
-    with Interrupts() as interrupts:
-        try:
-            yield
-        except KeyboardInterrupt:
-            typer.echo("Stopped. The same command goes on where it was.", err=True)
-            raise typer.Exit(interrupts.exit_code) from None
 
 
 @contextmanager

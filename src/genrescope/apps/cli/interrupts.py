@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interrupts", "silence_stdout"]
+__all__ = ["Interrupts", "resumable", "silence_stdout"]
 
 
 class Interrupts:
@@ -68,6 +68,19 @@ class Interrupts:
             signal.signal(again, signal.SIG_DFL)
         if not self._holding:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around what keeps its work: Ctrl-C ends in order, and says that nothing is lost."""
+    import typer
+
+    with Interrupts() as interrupts:
+        try:
+            yield
+        except KeyboardInterrupt:
+            typer.echo("Stopped. The same command goes on where it was.", err=True)
+            raise typer.Exit(interrupts.exit_code) from None
 
 
 def silence_stdout() -> None:

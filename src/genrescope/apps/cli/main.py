@@ -13,6 +13,7 @@ from genrescope.apps.cli.demo import demo
 from genrescope.apps.cli.evaluate import evaluate
 from genrescope.apps.cli.fma import fma
 from genrescope.apps.cli.info import info
+from genrescope.apps.cli.lab import lab
 from genrescope.apps.cli.model import model
 from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.runs import runs
@@ -44,7 +45,7 @@ def _root(
     pass
 
 
-for command in (predict, demo, info, evaluate, audit, runs):
+for command in (predict, demo, info, evaluate, audit, lab, runs):
     app.command()(command)
 app.add_typer(fma, name="fma")
 app.add_typer(train, name="train")
