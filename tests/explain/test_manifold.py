@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.manifold import trustworthiness
 
+from genrescope.catalog.splits import group_folds
 from genrescope.errors import DataError
 from genrescope.explain import manifold, maps, tsne
 from genrescope.explain.manifold import discriminant_axes, left_out, make_maps, place
@@ -419,15 +421,33 @@ def test_perplexity_fits_the_rows() -> None:
     assert maps.CLIP > 5
 
 
+@pytest.mark.parametrize("n", [200, 3_000])
+def test_many_and_few_rows_are_drawn_alike(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the tree and on the grid: the clouds come apart, the middle is at 0."""
+    monkeypatch.setattr(tsne, "_GRID_FROM", 150 if n == 200 else 3_001)
+    monkeypatch.setattr(tsne, "_STEPS", (50, 50))
+    cloud = np.arange(n) % 3
+    x = np.random.default_rng(0).normal(size=(n, 4)) + 8 * np.eye(4)[cloud]
+    at = tsne.fit(x, dims=2)
+    assert at.max(axis=0) + at.min(axis=0) == pytest.approx([0, 0])
+    near = nearest(at, k=3)[0]
+    assert (cloud[near] == cloud[:, None]).mean() > 0.99
+
+
 @pytest.mark.data
 def test_real_tracks(data_dir: Path) -> None:
     """t-SNE keeps more of the neighbours than PCA, and placed tracks fare like those it drew."""
-    from genrescope.catalog.splits import group_folds
-    from genrescope.learn.datasets import load_dataset
-
-    data = load_dataset("fma-small-mfcc", data_dir / "fma")
-    data = data.where(np.arange(len(data)) % 5 == 0)
-    train = group_folds(data.y, data.groups, n_folds=4, seed=0) != 0
+    with (data_dir / "fma" / "small_tracks.csv").open(encoding="utf-8", newline="") as file:
+        tracks = {row["track_id"]: row for row in csv.DictReader(file)}
+    with np.load(data_dir / "fma" / "small_mfcc.npz") as stored:
+        ids, x = stored["track_id"][::6], stored["mfcc_mean_std"][::6]
+    rows = [tracks[str(one)] for one in ids]
+    genres, y = np.unique([row["genre_top"] for row in rows], return_inverse=True)
+    artists = np.array([row["artist_id"] for row in rows])
+    data = replace(
+        made_up(len(x), x.shape[1]), x=x, y=y, genres=tuple(genres.tolist()), groups=artists
+    )
+    train = group_folds(y, artists, n_folds=4, seed=0) != 0
     pca, drawn = make_maps(data, train=train, methods=("PCA", "t-SNE"), dims=(2,))
     assert drawn.quality.trustworthiness > pca.quality.trustworthiness + 0.02
     assert drawn.quality_held_out.trustworthiness > 0.8
