@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,32 @@ def test_nothing_has_no_spectrum() -> None:
 def test_the_cached_bank_cannot_be_changed() -> None:
     with pytest.raises(ValueError):
         mel.mel_filterbank(44_100, n_fft=2048)[0, 0] = 1.0
+
+
+@pytest.mark.parametrize("library", ["scipy", "numpy"])
+def test_every_clip_within_a_thousandth_of_a_decibel(
+    fma_clips: list[Path], library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if library == "numpy":
+        monkeypatch.setattr(mel, "_real_transform", lambda: np.fft.rfft)
+    for path in fma_clips[:: 1 if library == "scipy" else 4]:
+        y, sr = read_audio(path)
+        ours = librosa.power_to_db(mel.mel_spectrogram(y, sr=sr))
+        theirs = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=sr))
+        assert np.abs(ours - theirs).max() < 1e-3
+
+
+def test_scipy_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    mel._real_transform.cache_clear()
+    monkeypatch.setitem(sys.modules, "scipy.fft", None)
+    assert mel._real_transform() is np.fft.rfft
+    mel._real_transform.cache_clear()
+
+
+@pytest.mark.parametrize("n_mels", [1, 10, 16, 17, 128, 300])
+def test_bands_are_the_product_with_the_bank(n_mels: int) -> None:
+    power = np.random.default_rng(0).gamma(0.5, size=(40, 1025)).astype(np.float32)
+    dense = power @ mel.mel_filterbank(22_050, n_fft=2048, n_mels=n_mels).T
+    np.testing.assert_allclose(
+        mel.mel_bands(power, sr=22_050, n_fft=2048, n_mels=n_mels), dense, rtol=1e-5, atol=1e-9
+    )

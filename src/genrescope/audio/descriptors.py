@@ -202,7 +202,7 @@ def _from_spectrum(
         end[0, at] = rolloff(magnitudes, **axis)
     weights = chroma_filters(_ASSUMED_HZ, n_fft=N_FFT, tuning=of_power.tuning())
     return {
-        "chroma_stft": normalise((power @ weights.T).T, order=np.inf),
+        "chroma_stft": normalise(np.ascontiguousarray((power @ weights.T).T), order=np.inf),
         "mfcc": _mfcc(mel),
         "rmse": rms,
         "spectral_bandwidth": bandwidth,

@@ -75,8 +75,10 @@ def rolloff(magnitudes: FloatArray, *, sr: float, n_fft: int) -> DoubleArray:
     """
     # Bins are added one after the other, as librosa does: rounding decides between neighbours.
     # Whole frames at a time, first up to every 32nd bin, then bin by bin where 85 % is reached.
+    if len(magnitudes) == 1:  # NumPy adds a lone column in pairs, in another order
+        return rolloff(np.repeat(magnitudes, 2, axis=0), sr=sr, n_fft=n_fft)[:1]
     count, bins = magnitudes.shape
-    by_bin = np.ascontiguousarray(magnitudes.T)
+    by_bin = magnitudes.T.copy()
     stops = [*range(_STRIDE, bins, _STRIDE), bins]
     sums = np.zeros((len(stops) + 1, count), np.float32)
     start = 0
@@ -129,14 +131,10 @@ def peaks_and_valleys(magnitudes: FloatArray, *, sr: float, n_fft: int) -> Float
     """
     out = np.empty((2, _CONTRAST_BANDS + 1, len(magnitudes)), np.float32)
     for k, (first, stop, n) in enumerate(_bands(sr, n_fft)):
-        band = magnitudes[:, first:stop]
-        if n == 1:
-            band.max(axis=1, out=out[0, k])
-            band.min(axis=1, out=out[1, k])
-        else:
-            ordered = np.sort(band, axis=1)
-            ordered[:, -n:].mean(axis=1, out=out[0, k])
-            ordered[:, :n].mean(axis=1, out=out[1, k])
+        ordered = np.sort(magnitudes[:, first:stop], axis=1)
+        share = np.full(n, 1 / n, np.float32)
+        out[0, k] = ordered[:, -n:] @ share
+        out[1, k] = ordered[:, :n] @ share
     return out
 
 
