@@ -179,7 +179,7 @@ def test_echonest_rows_have_a_genre_and_a_run_of_ids(echonest: Path) -> None:
     assert data.groups[place["101"]] == "ids 100-103"
     assert data.artist[place["240"]] == "Seven"
     assert data.title[place["240"]] == "B"
-    assert data.group_name == "artist or run of ids"
+    assert data.group_name == "likely artist"
     assert "known for 2 of 40 tracks" in note(data, "album by album")
     assert "Echonest" in data.source
     assert "1 of 41 rows has no genre and is left out." in data.notes

@@ -203,7 +203,7 @@ def _echonest(asked: _Asked) -> RawTable:
         families=names,
         label=label,
         groups=groups,
-        group_name="artist or run of ids",
+        group_name="likely artist",
         track_id=ids.astype(np.str_),
         title=np.array([title.get(one) or titles.get(one, "") for one in ids.tolist()], np.str_),
         artist=np.array([artist_name.get(one, "") for one in ids.tolist()], np.str_),
