@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
+from genrescope.audio import descriptors
 from genrescope.audio.decode import read_audio
 from genrescope.audio.descriptors import (
     DESCRIPTOR_NAMES,
@@ -108,9 +109,17 @@ def test_any_rate(sr: int) -> None:
     assert_same_series(some_music(sr), sr)
 
 
-@pytest.mark.parametrize("n", [2048, 2049, 2560, 5119, 5120, 5121])
-def test_short_pieces(n: int) -> None:
-    assert_same_series(some_music(44_100)[5000 : 5000 + n], 44_100)
+@pytest.mark.parametrize("n", [2048, 2049, 2560, 5119, 5120, 5121, 131_072])
+def test_any_length(n: int) -> None:
+    """The last one has a frame more than a block has."""
+    assert_same_series(some_music(44_100, 4.0)[5000 : 5000 + n], 44_100)
+
+
+def test_a_long_piece_is_described_in_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = some_music(44_100, 4.0)
+    whole = fma_descriptors(y, sr=44_100)
+    monkeypatch.setattr(descriptors, "_KEPT", 300)
+    np.testing.assert_allclose(fma_descriptors(y, sr=44_100), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_todays_librosa_can_be_had() -> None:
