@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -199,6 +200,24 @@ def test_sentences_give_the_figures() -> None:
     assert "lowest for Folk" in line
     assert "order is not certain" in " ".join(a.sentences)
     assert describe(a) == a.sentences
+
+
+def test_groups_of_other_kinds_are_named_in_the_plural() -> None:
+    a = analyse(dataclasses.replace(table(), group_name="artist or run of ids"))
+    text = " ".join(a.sentences)
+    assert "artists or runs of ids" in text
+    assert "idss" not in text
+
+
+def test_years_are_years_and_medians_of_a_handful_no_finding() -> None:
+    data = table()
+    year = data.extras["year"].copy()
+    year[data.y == 0] = np.nan
+    year[np.flatnonzero(data.y == 0)[:5]] = 1900.0
+    a = analyse(dataclasses.replace(data, extras={"year": year}))
+    line = next(s for s in a.sentences if s.startswith("Year"))
+    assert "1900" not in line
+    assert "(20" in line or "(19" in line
 
 
 def test_distributions_of_features_that_differ() -> None:

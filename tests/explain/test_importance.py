@@ -209,7 +209,7 @@ def test_direction_says_what_speaks_for_a_genre(explained: Explanations) -> None
 def test_sentences_say_what_not_to_conclude(explained: Explanations) -> None:
     text = " ".join(explained.sentences)
     assert "nothing about causes" in text
-    assert "Voice" in text
+    assert "voice" in text
     json.dumps(explained.to_dict(), allow_nan=False)
 
 

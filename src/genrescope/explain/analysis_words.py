@@ -12,11 +12,13 @@ from genrescope.explain.effects import FeatureEffect
 if TYPE_CHECKING:
     from genrescope.explain.analysis import Analysis
 
-__all__ = ["describe", "figure", "listed"]
+__all__ = ["describe", "figure", "listed", "plural"]
 
 UNEVEN = 1.5  # largest genre over smallest: below, genres are "of nearly equal size"
 FEW_ARTISTS = 1 / 3  # share of a genre from five artists that is worth a warning
 SIGNIFICANT = 0.01
+SOLID = 20  # values of a genre from which its median is worth a sentence
+EXTRAS = 4  # numbers beside the features that get a sentence
 SMALL = 50  # tracks of a genre below which its figures are rough
 
 
@@ -45,6 +47,18 @@ def listed(names: list[str] | tuple[str, ...], *, most: int = 4) -> str:
     if len(names) > most:
         shown.append(f"{len(names) - most} more")
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+
+
+def plural(what: str) -> str:
+    """The plural of what a group is called.
+
+    Examples
+    --------
+    >>> plural("artist"), plural("artist or run of ids")
+    ('artists', 'artists or runs of ids')
+    """
+    parts = (part.split(" of ", 1) for part in what.split(" or "))
+    return " or ".join(" of ".join([part[0] + "s", *part[1:]]) for part in parts)
 
 
 def describe(made: Analysis) -> tuple[str, ...]:
@@ -107,19 +121,19 @@ def _artists(made: Analysis) -> list[str]:
             "each other, so all intervals here are narrower than they should be."
         ]
     known = made.n_groups - made.n_without_group
-    out = [f"The {made.n:,} tracks come from {known:,} {what}s."]
+    out = [f"The {made.n:,} tracks come from {known:,} {plural(what)}."]
     if made.n_without_group:
         out = [
             f"For {made.n_without_group:,} of the {made.n:,} tracks no {what} is known: each "
             f"counts as {_article(what)} of its own, which makes intervals too narrow. The others "
-            f"come from {known:,} {what}s."
+            f"come from {known:,} {plural(what)}."
         ]
     worst = max(made.largest_groups, key=lambda genre: made.largest_groups[genre].share_of_five)
     top = made.largest_groups[worst]
     if top.share_of_five >= FEW_ARTISTS and made.groups_per_genre[worst] > 5:
         out.append(
-            f"In {worst}, five {what}s made {top.share_of_five:.0%} of the tracks ({top.name} "
-            f"alone {top.n:,}): what looks like the genre there may be these {what}s."
+            f"In {worst}, five {plural(what)} made {top.share_of_five:.0%} of the tracks "
+            f"({top.name} alone {top.n:,}): what looks like the genre there may be these {plural(what)}."
         )
     return out
 
@@ -185,13 +199,17 @@ def _medians(made: Analysis, effect: FeatureEffect) -> str:
     if len(effect.medians) < 2:
         return ""
     # A median over a handful of tracks is no finding.
-    solid = {g: m for g, m in effect.medians.items() if made.balance[g] >= 20} or effect.medians
+    counts = next((q.n for q in made.distributions if q.feature == effect.feature), made.balance)
+    solid = {g: m for g, m in effect.medians.items() if counts[g] >= SOLID}
+    if len(solid) < 2:
+        return ""
     high = max(solid, key=lambda genre: solid[genre])
     low = min(solid, key=lambda genre: solid[genre])
-    return (
-        f" Its median is highest for {high} ({figure(solid[high])}) and lowest for {low} "
-        f"({figure(solid[low])})."
+    top, bottom = (
+        f"{solid[genre]:.0f}" if "year" in effect.feature else figure(solid[genre])
+        for genre in (high, low)
     )
+    return f" Its median is highest for {high} ({top}) and lowest for {low} ({bottom})."
 
 
 def _families(made: Analysis) -> list[str]:
@@ -208,7 +226,7 @@ def _families(made: Analysis) -> list[str]:
 
 def _extras(made: Analysis) -> list[str]:
     out = []
-    for e in made.extra_effects:
+    for e in sorted(made.extra_effects, key=lambda e: -np.nan_to_num(e.epsilon_squared))[:EXTRAS]:
         if np.isfinite(e.epsilon_squared) and e.medians:
             rows = "" if not e.n_missing else f" over the {e.n:,} tracks that have it"
             out.append(
@@ -246,8 +264,9 @@ def _doubts(made: Analysis) -> list[str]:
         out.append(
             f"After Holm's correction {tracks} of {len(usable)} features differ between genres "
             f"with p below {SIGNIFICANT} if tracks are counted as independent, which they are not: "
-            f"those of one {made.group_name} resemble each other. Counted by {made.group_name} "
-            f"means it is {artists}. Intervals of eta squared resample whole {made.group_name}s."
+            f"those of one {made.group_name} resemble each other. Counted by the means "
+            f"of {plural(made.group_name)} it is {artists}. Intervals of eta squared resample "
+            f"whole {plural(made.group_name)}."
         )
     elif usable:
         out.append(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError
+from genrescope.explain.analysis_words import plural
 from genrescope.explain.effects import ranks
 from genrescope.explain.importance_forest import (
     FOREST,
@@ -56,7 +57,7 @@ __all__ = ["Explanations", "Importance", "TrackExplanation", "explain_models", "
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-VERSION = 1  # of what is stored; raise it when the same input gives other figures
+VERSION = 2  # of what is stored; raise it when the same input gives other figures
 EXPLAINED_ROWS = 2000  # tracks at most that SHAP values are computed for
 
 BOOSTED = "LightGBM"
@@ -247,7 +248,7 @@ def _measure(data: TabularData, protocol: Protocol, *, seed: int, threads: int) 
     counted = impurity(data, forests, families, seconds=grown)
     shuffled = permutation(data, forests, families, seconds=grown)
     shap, rest = _shap(data, protocol, families, seed=seed, threads=threads)
-    hits = np.concatenate([f.p.argmax(axis=1) == f.y for f in forests])
+    hits = forests[0].p.argmax(axis=1) == forests[0].y  # the fold that LightGBM is scored on
     return {
         "impurity": counted.to_dict(),
         "permutation": shuffled.to_dict(),
@@ -293,7 +294,7 @@ def _shap(
         mean=mean,
         low=low,
         high=high,
-        spread_of=f"95 % interval over {data.group_name}s",
+        spread_of=f"95 % interval over {plural(data.group_name)}",
         unit="mean absolute contribution, log-odds against the mean genre",
         by_group=by_size(families, *by_family),
         per_genre={

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DataError, MissingExtraError
+from genrescope.explain.analysis_words import plural
 from genrescope.explain.effects import bc_interval
 from genrescope.explain.importance_types import Importance
 from genrescope.explain.importance_words import misleads
@@ -240,7 +241,7 @@ def permutation(
         mean=loss[0],
         low=loss[1],
         high=loss[2],
-        spread_of=f"95 % interval over {data.group_name}s",
+        spread_of=f"95 % interval over {plural(data.group_name)}",
         unit="rise of log-loss on held-out tracks",
         by_group=by_size(families, *family[0]),
         per_genre=None,

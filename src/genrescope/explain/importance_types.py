@@ -158,7 +158,7 @@ class Explanations:
     sentences : tuple of str
         What can be concluded, and what not.
     accuracy : dict of model -> float
-        On held-out tracks: how much the explained models know.
+        On the held-out tracks of the first fold: how much the explained models know.
     cached : bool
         Whether the figures were read from the cache.
     """

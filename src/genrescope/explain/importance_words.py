@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.explain.analysis_words import listed
+from genrescope.explain.analysis_words import listed, plural
 from genrescope.explain.densities import label_of
 from genrescope.explain.effects import ranks
 from genrescope.explain.importance_types import Importance
@@ -63,15 +63,15 @@ def conclude(
     impurity, permutation, shap = found
     known = " and ".join(f"{name} is right for {share:.1%}" for name, share in accuracy.items())
     out = [
-        f"Explained are models that are often wrong: on held-out tracks {known}. Importance says "
-        "what these models use, not what makes a genre, and nothing about causes."
+        f"Explained are models that are often wrong: on the held-out tracks of one fold {known}. "
+        "Importance says what these models use, not what makes a genre, and nothing about causes."
     ]
     out += _families(permutation)
     out += _singles(permutation)
     out += _compared(impurity, permutation)
     out += _directions(shap)
     out.append(
-        f"Intervals resample whole {group_name}s of held-out tracks; they do not cover what "
+        f"Intervals resample whole {plural(group_name)} of held-out tracks; they do not cover what "
         "another draw of training tracks or another model would change."
     )
     return tuple(out)
@@ -82,17 +82,18 @@ def _families(permutation: Importance) -> list[str]:
     if len(by) < 2:
         return []
     names = list(by)
+    called = {n: label_of(n) if n in permutation.features else n for n in names}
     sure = [name for name in names if by[name][1] > 0]
     if not sure:
         return ["Shuffling any one family of features costs no accuracy that can be measured."]
     parts = []
     for name in sure[:3]:
         mean, low, high = (100 * v for v in by[name])
-        parts.append(f"{label_of(name)} {mean:.1f} points of accuracy ({low:.1f} to {high:.1f})")
+        parts.append(f"{called[name]} {mean:.1f} points of accuracy ({low:.1f} to {high:.1f})")
     words = f"Shuffled as a whole on held-out tracks, these cost most: {listed(parts)}."
     rest = [name for name in names if name not in sure]
     if rest:
-        words += f" No measurable loss: {listed([label_of(name) for name in rest])}."
+        words += f" No measurable loss: {listed([called[name] for name in rest])}."
     return [words]
 
 
