@@ -133,7 +133,8 @@ def _artists(made: Analysis) -> list[str]:
     if top.share_of_five >= FEW_ARTISTS and made.groups_per_genre[worst] > 5:
         out.append(
             f"In {worst}, five {plural(what)} made {top.share_of_five:.0%} of the tracks "
-            f"({top.name} alone {top.n:,}): what looks like the genre there may be these {plural(what)}."
+            f"({top.name} alone {top.n:,}): what looks like the genre there may be "
+            f"these {plural(what)}."
         )
     return out
 
