@@ -217,10 +217,11 @@ def _repeatable(device: Any) -> Iterator[None]:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    filling = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    filling = memory.fill_uninitialized_memory
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs a kernel a tensor
+        memory.fill_uninitialized_memory = False  # costs a kernel a tensor
         torch.backends.cudnn.benchmark = False
         with torch.random.fork_rng(devices=[device]), warnings.catch_warnings():
             # Pooling windows that do not overlap add nothing up, so their order cannot matter.
@@ -229,7 +230,7 @@ def _repeatable(device: Any) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark = before[1]
-        torch.utils.deterministic.fill_uninitialized_memory = filling
+        memory.fill_uninitialized_memory = filling
 
 
 @dataclass
