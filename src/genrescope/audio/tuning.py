@@ -110,10 +110,10 @@ def estimate_tuning(
     --------
     >>> import numpy as np
     >>> from genrescope.audio.stft import magnitude_spectrogram
-    >>> sharp = 440 * 2 ** (0.255 / 12)  # by a quarter of a semitone
+    >>> sharp = 440 * 2 ** (0.25 / 12)  # by a quarter of a semitone
     >>> tone = np.sin(2 * np.pi * sharp * np.arange(22050) / 22050)
     >>> round(estimate_tuning(magnitude_spectrogram(tone), sr=22050), 2)
-    0.25
+    0.24
     """
     spectra = np.ascontiguousarray(magnitudes.T)
     peaks = Peaks(sr, n_fft or 2 * (spectra.shape[1] - 1))
