@@ -26,8 +26,9 @@ from genrescope.explain.ink import (
     finish,
     label,
     new_figure,
+    to_rgba,
 )
-from genrescope.explain.marks import cells, names_down, number, only_x, share
+from genrescope.explain.marks import cells, names_down, number, only_x, plain_log, several, share
 
 if TYPE_CHECKING:
     from genrescope.explain.analysis import Analysis, GroupEffect
@@ -64,7 +65,7 @@ def balance(analysis: Analysis) -> Drawing:
         text = f"{counts[row]:,}"
         if what != "track":
             n = analysis.groups_per_genre.get(name, 0)
-            text += f"  ·  {n:,} {what}{'' if n == 1 else 's'}"
+            text += f"  ·  {n:,} {what if n == 1 else several(what)}"
         axes.annotate(
             text, (counts[row], row), (4, 0), textcoords="offset points", va="center", fontsize=8
         )
@@ -108,7 +109,7 @@ def distributions(chosen: Sequence[Distribution], *, key: str) -> Drawing:
     columns = min(2, len(chosen))
     k = max(len(d.density) for d in chosen)
     figure = new_figure(WIDTH, rows * (0.95 + 0.26 * k))
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches
+    figure.get_layout_engine().set(w_pad=0.25, h_pad=0.1)  # inches
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = colours_of(sorted({g for d in chosen for g in d.density}))
     for axes in grid.flat[len(chosen) :]:
@@ -120,17 +121,19 @@ def distributions(chosen: Sequence[Distribution], *, key: str) -> Drawing:
 
 def _ridges(axes: Any, one: Distribution, colours: Mapping[str, str]) -> None:
     names = list(one.density)
-    peak = max((float(np.max(one.density[g])) for g in names if len(one.density[g])), default=1.0)
+    step = max(1, len(one.grid) // 100)  # finer than can be seen
+    grid = np.asarray(one.grid)[::step]
     for row, name in enumerate(names):
         base = len(names) - 1 - row
-        height = 1.5 * np.asarray(one.density[name]) / (peak or 1.0)
+        height = np.asarray(one.density[name])[::step]
+        height = 1.5 * height / (float(height.max()) or 1.0)
         axes.fill_between(
-            one.grid, base, base + height, color=colours[name], alpha=0.8, lw=0, zorder=row + 2
+            grid, base, base + height, color=colours[name], alpha=0.8, lw=0, zorder=row + 2
         )
-        axes.plot(one.grid, base + height, color=PAPER, lw=0.7, zorder=row + 2)
+        axes.plot(grid, base + height, color=PAPER, lw=0.7, zorder=row + 2)
         median = one.median.get(name)
         if median is not None and np.isfinite(median):
-            at = float(np.interp(median, one.grid, height))
+            at = float(np.interp(median, grid, height))
             axes.plot([median] * 2, [base, base + at], color=INK, lw=1.3, zorder=row + 2)
             axes.annotate(
                 number(median),
@@ -141,9 +144,9 @@ def _ridges(axes: Any, one: Distribution, colours: Mapping[str, str]) -> None:
                 fontsize=7,
                 color=QUIET,
                 annotation_clip=False,
-            )
+            ).set_in_layout(False)  # the padding is made for it; measuring is slow
     if one.log:
-        axes.set_xscale("log")
+        plain_log(axes, "x")
     axes.set_xlim(one.grid[0], one.grid[-1])
     axes.set_ylim(-0.15, len(names) + 0.7)
     short = [f"{label(g, width=20)} ({one.n.get(g, 0):,})" for g in names]
@@ -187,8 +190,8 @@ def effects(ranked: Sequence[FeatureEffect], *, top: int = 25) -> Drawing | None
 
 
 def group_bars(groups: Mapping[str, GroupEffect]) -> Drawing | None:
-    """Mean and largest effect of each family of features; None where there is one family."""
-    if len(groups) < 2:
+    """Mean and largest effect by family; None where there is one family, or families of one."""
+    if len(groups) < 2 or all(group.n_features == 1 for group in groups.values()):
         return None
     names = sorted(groups, key=lambda g: (-(_number(groups[g].mean) or 0), g))[:20]
     figure = new_figure(WIDTH, 0.8 + 0.26 * len(names))
@@ -260,23 +263,24 @@ def map_figure(one: Map, *, y: NDArray[np.int64], genres: Sequence[str], seed: i
     colours, shapes = colours_of(genres), shapes_of(genres)
     size = float(np.clip(9_000 / max(len(order), 1), 3, 30))
     fitted = np.asarray(one.fitted_on, bool)
-    code = y[order] * 2 + fitted[order]
-    # Slices of the shuffled points, so that the genres lie mixed and not in layers.
-    for part in np.array_split(np.arange(len(order)), min(12, max(1, len(order) // 200))):
-        for value in np.unique(code[part]):
-            rows = order[part[code[part] == value]]
-            colour, shape = colours[genres[value // 2]], _MPL_SHAPE[shapes[genres[value // 2]]]
-            axes.scatter(
-                *one.positions[rows].T,
-                s=size,
-                marker=shape,
-                facecolors=colour if value % 2 else "none",
-                edgecolors="none" if value % 2 else colour,
-                linewidths=0 if value % 2 else 0.7,
-                alpha=0.75,
-                rasterized=True,
-                **({"depthshade": False} if one.dims == 3 else {}),
-            )
+    palette = np.array([to_rgba(colours[g], 0.75) for g in genres])
+    ink = palette[y[order]]
+    inside = np.where(fitted[order, None], ink, 0.0)  # a ring is empty, and so see-through
+    shape = np.array([shapes[genres[c]] for c in y[order]])
+    for which in SHAPES:
+        rows = np.flatnonzero(shape == which)
+        if not len(rows):
+            continue
+        axes.scatter(
+            *one.positions[order[rows]].T,
+            s=size,
+            marker=_MPL_SHAPE[which],
+            facecolors=inside[rows],
+            edgecolors=ink[rows],
+            linewidths=0.5,
+            rasterized=True,
+            **({"depthshade": False} if one.dims == 3 else {}),
+        )
     names = [*one.axis_labels, *(f"{one.method} {n + 1}" for n in range(one.dims))]
     names = [*one.axis_labels] if len(one.axis_labels) >= one.dims else names[-one.dims :]
     for which, name in zip("xyz", names, strict=False):

@@ -28,7 +28,7 @@ from genrescope.explain.ink import (
     label,
     new_figure,
 )
-from genrescope.explain.marks import cells, names_down, number, only_x, share
+from genrescope.explain.marks import cells, names_down, number, only_x, plain_log, share
 
 if TYPE_CHECKING:
     from genrescope.explain.confusion import Confusion
@@ -115,7 +115,7 @@ def cost(board: Leaderboard) -> Drawing | None:
     y = np.array([row.scores.accuracy for row in rows if row.scores is not None])
     # A model is worth naming first if none that is faster is also better.
     front = np.array([not ((x < x[i]) & (y >= y[i])).any() for i in range(len(rows))])
-    axes.set_xscale("log")
+    plain_log(axes, "x")
     order = np.argsort(x[front])
     axes.plot(x[front][order], y[front][order], color=ACCENT, lw=1, alpha=0.5, ls=(0, (3, 2)))
     for at, chosen in zip(range(len(rows)), front, strict=True):
@@ -126,7 +126,6 @@ def cost(board: Leaderboard) -> Drawing | None:
     low, high = float(x.min()), float(x.max())
     axes.set_xlim(low / 1.6, high * (high / low) ** 0.12 * 1.6)
     axes.margins(y=0.08)
-    axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
     axes.yaxis.set_major_formatter(lambda v, _: share(v))
     axes.set_xlabel("CPU seconds to fit, all folds together (log scale)")
     axes.set_ylabel("accuracy")
@@ -260,8 +259,8 @@ def importance(found: Mapping[str, Importance], *, top: int = _TOP) -> Drawing |
 
 
 def importance_by_group(found: Mapping[str, Importance]) -> Drawing | None:
-    """The same, added up by family; None where there is one family."""
-    shown = {kind: one for kind, one in found.items() if len(one.by_group) > 1}
+    """The same, added up by family; None where there is one family, or families of one."""
+    shown = {kind: one for kind, one in found.items() if 1 < len(one.by_group) < len(one.features)}
     if not shown:
         return None
     groups = [list(one.by_group) for one in shown.values()]

@@ -21,9 +21,10 @@ from genrescope.errors import MissingExtraError
 try:
     import matplotlib
     from matplotlib.collections import PatchCollection
+    from matplotlib.colors import to_rgba
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("drawing", extra="lab", package="matplotlib") from error
 
@@ -37,7 +38,9 @@ __all__ = [
     "WHITE",
     "WIDTH",
     "Drawing",
+    "LogLocator",
     "MaxNLocator",
+    "NullFormatter",
     "PatchCollection",
     "Rectangle",
     "finish",
@@ -45,6 +48,7 @@ __all__ = [
     "new_figure",
     "style",
     "themed",
+    "to_rgba",
 ]
 
 INK = "#1b1c1e"  # text and axes
@@ -67,6 +71,7 @@ _VARIABLES = {
 }
 _FONTS = "Helvetica Neue,Arial,Liberation Sans,DejaVu Sans,sans-serif"
 _PNG_DPI = 200  # dots per inch: 1,400 pixels for a figure as wide as a page
+_RASTER_DPI = 144  # of pictures inside an SVG: the points of a map
 _STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": QUIET,
@@ -174,7 +179,7 @@ def finish(figure: Figure, *, key: str) -> Drawing:
     """
     matplotlib.rcParams["svg.hashsalt"] = key
     text, picture = io.StringIO(), io.BytesIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, dpi=_PNG_DPI)
+    figure.savefig(text, format="svg", metadata={"Date": None}, dpi=_RASTER_DPI)
     figure.set_layout_engine("none")  # the first file has arranged the axes for both
     figure.savefig(picture, format="png", dpi=_PNG_DPI, metadata={"Software": None})
     width, height = (float(inches) * 96 for inches in figure.get_size_inches())

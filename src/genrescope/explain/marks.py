@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.explain.ink import PatchCollection, Rectangle
+from genrescope.explain.ink import LogLocator, NullFormatter, PatchCollection, Rectangle
 
-__all__ = ["cells", "names_down", "number", "only_x", "share"]
+__all__ = ["cells", "names_down", "number", "only_x", "plain_log", "several", "share"]
 
 _MOST = 0.9  # opacity of the strongest cell: white text stays readable on it in both themes
 
@@ -52,6 +52,32 @@ def share(value: float, digits: int = 0) -> str:
     '12.3\\xa0%'
     """
     return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def several(what: str) -> str:
+    """More than one of a thing, which may be one of two things.
+
+    >>> several("artist"), several("artist or run of ids")
+    ('artists', 'artists or runs of ids')
+    """
+    kinds = []
+    for kind in what.split(" or "):
+        head, *rest = kind.split(" ")
+        kinds.append(" ".join([head + "s", *rest]))
+    return " or ".join(kinds)
+
+
+def plain_log(axes: Any, which: str) -> None:
+    """Make an axis ("x" or "y") logarithmic, with plain numbers at 1, 2 and 5."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+    axis.set_major_formatter(lambda value, _: _short(value))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def _number(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genrescope.explain.marks import share
+from genrescope.explain.marks import several, share
 from genrescope.explain.report_page import (
     Block,
     Cell,
@@ -53,7 +53,7 @@ def finding(result: LabResult) -> str:
     if result.protocol.kind == "folds" and result.data.group_name == "track":
         who = "held-out tracks, perhaps of artists it knew"
     elif result.protocol.kind == "folds" and result.data.group_name != "artist":
-        who = f"tracks of {result.data.group_name}s it had not met"
+        who = f"tracks of {several(result.data.group_name)} it had not met"
     same = sum(row.within for row in result.leaderboard.rows)
     first = (
         f"The best of {plural(len(result.leaderboard.rows), 'classifier')}, {best.run.name}, "
@@ -136,7 +136,7 @@ def limits_section(result: LabResult) -> Section:
         "That an answer that differs from the label is wrong music. Each track has one label here, "
         "given by people who did not agree on what the labels mean.",
         "That the intervals cover everything. They say how much the scores would move with other "
-        f"{data.group_name}s of the same kind, not with other labels, features or years.",
+        f"{several(data.group_name)} of the same kind, not with other labels, features or years.",
     ]
     section.list(said)
     return section

@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from genrescope.explain.ink import Drawing, themed
+from genrescope.explain.marks import several
 
 __all__ = [
     "Block",
@@ -32,6 +33,7 @@ __all__ = [
     "percent",
     "plural",
     "seconds",
+    "several",
 ]
 
 
@@ -239,7 +241,8 @@ def count(value: int | None) -> Cell:
 def seconds(value: float | None) -> Cell:
     """Seconds, with as many digits as mean something."""
     known = value or 0.0
-    return numeric(value, f"{known:,.0f}" if known >= 100 else f"{known:.2g}")
+    text = f"{known:,.0f}" if known >= 100 else f"{known:.2g}" if known >= 0.1 else "< 0.1"
+    return numeric(value, text)
 
 
 def genre_cell(name: str, colour: str) -> Cell:
@@ -279,4 +282,4 @@ def plural(n: int, what: str) -> str:
     >>> plural(1, "artist"), plural(1200, "track")
     ('1 artist', '1,200 tracks')
     """
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+    return f"{n:,} {what if n == 1 else several(what)}"

@@ -277,8 +277,8 @@ def ensembles_section(result: LabResult, page: Composer) -> Section:
         page.table(
             "ensembles",
             "Ensembles, their members, and what they gain, with 95 % intervals: over the member "
-            "that was the best here, and over the one that someone would have chosen who had not seen "
-            "these tracks.",
+            "that was the best here, and over the one that someone would have chosen who had "
+            "not seen these tracks.",
             (
                 Column("Ensemble"),
                 *(Column(c, number=True) for c in ("Accuracy, %", "Macro F1, %", "Top-3, %",

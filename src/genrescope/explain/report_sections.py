@@ -10,7 +10,7 @@ import numpy as np
 
 from genrescope.explain import figures
 from genrescope.explain.colours import colours_of
-from genrescope.explain.marks import number, share
+from genrescope.explain.marks import number, several, share
 from genrescope.explain.report_page import (
     Block,
     Cell,
@@ -57,14 +57,18 @@ def data_section(result: LabResult, page: Composer) -> Section:
     facts = [
         ("Tracks", f"{len(data):,}"),
         ("Genres", f"{len(data.genres)}: {listed(data.genres, most=20)}"),
-        ("Features", f"{len(data.features):,}" + (f": {kinds}" if len(families) > 1 else "")),
+        (
+            "Features",
+            f"{len(data.features):,}"
+            + (f": {kinds}" if 1 < len(families) < len(data.features) else ""),
+        ),
         ("Missing values", f"{share(gaps, 2)} of all cells" if gaps else "none"),
         ("Scored", f"{int((result.protocol.fold >= 0).sum()):,} tracks"),
     ]
     if data.group_name == "track":
         facts.insert(1, ("Groups", "none: each track stands for itself"))
     else:
-        facts.insert(1, (f"{data.group_name.capitalize()}s", f"{found.n_groups:,}"))
+        facts.insert(1, (several(data.group_name).capitalize(), f"{found.n_groups:,}"))
     section.add(
         page.table(
             "facts",
@@ -150,7 +154,10 @@ def _classes(result: LabResult, page: Composer) -> Any:
     what, colours = found.group_name, colours_of(data.genres)
     columns = [Column("Genre"), Column("Tracks", number=True)]
     if what != "track":
-        columns += [Column(f"{what.capitalize()}s", number=True), Column(f"Most frequent {what}")]
+        columns += [
+            Column(several(what).capitalize(), number=True),
+            Column(f"Most frequent {what}"),
+        ]
     columns += [Column(part, number=True) for part in parts]
     rows = []
     for genre in data.genres:
@@ -168,7 +175,7 @@ def _classes(result: LabResult, page: Composer) -> Any:
     return page.table(
         "classes",
         "Tracks of each genre in all and in each part. A genre that a part lacks cannot be scored "
-        f"there; one that hangs on a few {what}s says little about others."
+        f"there; one that hangs on a few {several(what)} says little about others."
         if what != "track"
         else "Tracks of each genre.",
         columns,
@@ -251,7 +258,7 @@ def analysis_section(result: LabResult, page: Composer) -> Section:
             figures.effects(found.effects),
             "Effect size of each feature, the largest first. η² is the share of the feature's "
             "variance that lies between genres: 0 says nothing about genre, 1 says it all. Lines "
-            f"are 95 % intervals from resampled {found.group_name}s where they were computed.",
+            f"are 95 % intervals from resampled {several(found.group_name)}.",
             alt="Dot plot of effect sizes: "
             + listed([f"{e.feature} {e.eta_squared:.2f}" for e in found.effects[:10]], most=10),
         )
@@ -314,8 +321,8 @@ def analysis_section(result: LabResult, page: Composer) -> Section:
                 figures.distributions(chosen, key=f"distributions-{start // figures.PANELS + 1}"),
                 f"How {listed([d.label or d.feature for d in chosen])} "
                 f"{'are' if len(chosen) > 1 else 'is'} spread in each genre, genres in the order "
-                "of their medians (dark lines, numbers on the right; tracks in brackets). The less "
-                "the ridges overlap, the more the feature says."
+                "of their medians (lines, numbers on the right; tracks in brackets). All ridges "
+                "have one height. The less they overlap, the more the feature says."
                 + "".join(f" {note}" for note in dict.fromkeys(d.note for d in chosen) if note),
                 alt="Ridge plots by genre of "
                 + listed([f"{d.label or d.feature} ({_span(d)})" for d in chosen]),
@@ -476,4 +483,4 @@ def _most_common(result: LabResult) -> tuple[str, float]:
 
 def _by_groups(result: LabResult) -> str:
     what = result.data.group_name
-    return "" if what == "track" else f", and {what}s"
+    return "" if what == "track" else f", and {several(what)}"

@@ -31,7 +31,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True)
 class FileTable:
-    """A table as a file: numbers in full, None where there is none.
+    """A table as a file: numbers in full, of Python's own types; None where there is none.
 
     Attributes
     ----------
@@ -58,14 +58,14 @@ def csv_bytes(table: FileTable) -> bytes:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_harmless(name) for name in table.columns])
     for row in table.rows:
-        writer.writerow(["" if (cell := plain(v)) is None else _harmless(cell) for v in row])
+        writer.writerow(["" if cell is None else _harmless(cell) for cell in row])
     return out.getvalue().encode("utf-8", "replace")
 
 
 def parquet_bytes(table: FileTable) -> bytes:
     """A table as Parquet: one type a column, null where there is no value."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
-    arrays = [_array([plain(cell) for cell in column]) for column in columns]
+    arrays = [_array(list(column)) for column in columns]
     names = _unique([_text(name) for name in table.columns])
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, names=names), sink, compression="zstd")
@@ -78,12 +78,17 @@ def plain(value: Any) -> Any:
     >>> plain({"a": np.float32("nan"), "b": (1, np.int64(2))})
     {'a': None, 'b': [1, 2]}
     """
+    kind = type(value)  # the common ones first: tables have a million cells
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is str:
+        return value if value.isascii() else _text(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        return _text(value)
+        return _text(str(value))
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return plain(float(value))
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, np.ndarray):
@@ -120,14 +125,15 @@ def file_tables(result: LabResult) -> Iterator[FileTable]:
     )
     for table in made:
         if table.rows:
-            yield table
+            rows = tuple(tuple(plain(cell) for cell in row) for row in table.rows)
+            yield FileTable(table.key, table.columns, rows)
 
 
 def _of_analysis(result: LabResult) -> Iterator[FileTable]:
     found = result.analysis
     yield FileTable(
         "class_balance",
-        ("genre", "tracks", f"{found.group_name}s"),
+        ("genre", "tracks", "groups"),
         tuple((g, n, found.groups_per_genre.get(g)) for g, n in found.balance.items()),
     )
     yield FileTable(

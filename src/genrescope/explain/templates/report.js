@@ -68,7 +68,12 @@
     const kind = map.dims === 3 ? "scatter3d" : webgl && data.tracks.n > MANY ? "scattergl" : "scatter";
     const size = Math.max(3, Math.min(9, 320 / Math.sqrt(data.tracks.n)));
     const traces = [];
-    data.genres.forEach((genre, g) => {
+    const count = data.genres.map(() => 0);
+    tracks.genre.forEach((g) => (count[g] += 1));
+    const order = data.genres.map((_, g) => g).sort((a, b) => count[b] - count[a]);
+    // The largest first, so that it does not hide the others; the legend stays in order.
+    order.forEach((g) => {
+      const genre = data.genres[g];
       let named = false;
       for (const used of [1, 0]) {
         const rows = [];
@@ -80,6 +85,7 @@
           mode: "markers",
           name: safe(short(genre.name, 24)),
           legendgroup: "g" + g,
+          legendrank: g + 1,
           showlegend: !named,
           text: rows.map(about),
           hovertemplate: "%{text}" + (used ? "" : "<br>placed afterwards") + "<extra></extra>",
