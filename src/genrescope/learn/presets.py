@@ -181,7 +181,10 @@ _DEFAULT = {
     },
     "extra_trees": {"params": {"n_estimators": 200, "min_samples_leaf": 2, "max_depth": 24}},
     "random_forest": {"params": {"n_estimators": 200, "min_samples_leaf": 2}},
-    "linear_svc": {"params": {"C": PerFeature(0.2), "dual": "auto"}},
+    "linear_svc": {
+        "params": {"C": PerFeature(1.4), "tol": 0.01, "dual": "auto"},
+        "scaler": "clipped",
+    },
     "logistic_regression": {"params": {"C": PerFeature(5.0), "max_iter": 300}},
     "k_neighbors": {
         "params": {"n_neighbors": 15, "weights": "distance", "algorithm": "brute"},
@@ -217,8 +220,8 @@ _DEFAULT = {
         },
     },
     "nearest_centroid": {"scaler": "clipped"},
-    "perceptron": {"params": {"penalty": "l2", "alpha": 1e-4}, "scaler": "clipped"},
-    "gaussian_nb": {"params": {"var_smoothing": 0.1}, "scaler": "clipped"},
+    "perceptron": {"params": {"penalty": "l2", "alpha": 1e-5}},
+    "gaussian_nb": {"scaler": "clipped"},
     "qda": {"params": {"reg_param": 0.3}, "scaler": "clipped"},
     "bernoulli_nb": {},
     "gradient_boosting": {
