@@ -23,7 +23,7 @@ from genrescope.learn.deep.board import Board
 from genrescope.learn.deep.curves import read_curves
 from genrescope.learn.deep.data import Feed, FrameData
 from genrescope.learn.deep.experiment import train_network
-from genrescope.learn.deep.export import network_graph
+from genrescope.learn.deep.export import network_graph, plain_graph
 from genrescope.learn.deep.loop import logits_of
 from genrescope.learn.deep.plan import Plan, pick_precision
 from genrescope.learn.deep.record import Folder, git_revision
@@ -288,6 +288,26 @@ def test_every_network_becomes_a_graph(key: str) -> None:
     np.testing.assert_allclose(windows[0], expected, atol=2e-3)
     mean = np.log(expected).mean(axis=0)
     np.testing.assert_allclose(pooled[0], np.exp(mean) / np.exp(mean).sum(), atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["cs464-cnn@3x64x80", "vit-tiny@2x32x48", "frame-net"])
+def test_a_network_of_any_input_as_a_graph(name: str) -> None:
+    import onnxruntime
+
+    architecture = find(name)
+    torch.manual_seed(0)
+    net = build(architecture, n_genres=5)
+    session = onnxruntime.InferenceSession(
+        plain_graph(net, architecture), providers=["CPUExecutionProvider"]
+    )
+    inputs = {"frames": torch.randn(3, *architecture.input_shape)}
+    if architecture.hears_dense:
+        inputs["dense"] = torch.randn(3, 20, 130)
+    assert [tensor.name for tensor in session.get_inputs()] == list(inputs)
+    (logits,) = session.run(["logits"], {k: v.numpy() for k, v in inputs.items()})
+    with torch.no_grad():
+        expected = net.eval()(*inputs.values()).numpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_a_graph_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from genrescope.audio import frames
 from genrescope.errors import MissingExtraError, TrainingError
-from genrescope.learn.architectures import Architecture
+from genrescope.learn.architectures import DENSE_SHAPE, Architecture
 from genrescope.learn.deep.data import picture
 from genrescope.learn.export import OPSET
 
@@ -26,7 +27,7 @@ except ImportError as error:  # pragma: no cover - the tests have torch
 
 from genrescope.learn.framenet import split_row
 
-__all__ = ["network_graph"]
+__all__ = ["network_graph", "plain_graph"]
 
 _HALF_FROM = 1_024  # numbers in a weight; smaller ones stay in float32
 
@@ -77,35 +78,17 @@ def network_graph(
         If torch cannot write the graph, or the graph does not answer as the network does.
     """
     answer = _Answer(net, dense=architecture.hears_dense, temperature=temperature)
-    answer = answer.cpu().eval()
-    file: Any = io.BytesIO()  # which torch takes, whatever its types say
     example = _example()
-    with warnings.catch_warnings(), torch.no_grad():
-        # The exporter that is to follow needs one more package and writes newer operators.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message="Constant folding")
-        warnings.filterwarnings("ignore", message="Converting a tensor to a Python")
-        try:
-            torch.onnx.export(
-                answer,
-                (example,),
-                file,
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=["features"],
-                output_names=["probabilities", "window_probabilities"],
-                dynamic_axes={
-                    "features": {0: "batch", 1: "windows"},
-                    "probabilities": {0: "batch"},
-                    "window_probabilities": {0: "batch", 1: "windows"},
-                },
-            )
-        except (RuntimeError, TypeError) as error:
-            raise TrainingError(
-                f"{architecture.name} cannot be written as ONNX ({str(error).splitlines()[0]})"
-            ) from error
+    traced = _traced(
+        answer,
+        {"features": example},
+        {"probabilities": ("batch",), "window_probabilities": ("batch", "windows")},
+        free={"features": ("batch", "windows")},
+        name=architecture.name,
+    )
+    with torch.no_grad():
         expected = answer(example)[1].numpy()
-    graph = _finished(file.getvalue(), n_genres)
+    graph = _finished(traced, n_genres)
     found = _run(graph, example.numpy())
     worst = float(np.abs(found - expected).max())
     if not worst <= 0.01:
@@ -114,6 +97,70 @@ def network_graph(
             f"{worst:.3f}; please report this"
         )
     return graph
+
+
+def plain_graph(net: Any, architecture: Architecture) -> bytes:
+    """A network of any input as a graph of its own, to run without torch or to time.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        On any device; it is moved to the CPU.
+    architecture : Architecture
+        What it is.
+
+    Returns
+    -------
+    bytes
+        A serialised ONNX model in float32: input ``frames`` [batch, channels, bands, frames] (and
+        ``dense`` [batch, 20, 130] where the network hears it), output ``logits``
+        [batch, n_genres].
+
+    Raises
+    ------
+    TrainingError
+        If torch cannot write the graph.
+    """
+    inputs = {"frames": torch.zeros(2, *architecture.input_shape)}
+    if architecture.hears_dense:
+        inputs["dense"] = torch.zeros(2, *DENSE_SHAPE)
+    free = dict.fromkeys(inputs, ("batch",))
+    return _traced(net, inputs, {"logits": ("batch",)}, free=free, name=architecture.name)
+
+
+def _traced(
+    module: Any,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, tuple[str, ...]],
+    *,
+    free: Mapping[str, tuple[str, ...]],
+    name: str,
+) -> bytes:
+    """The ONNX model of a module; ``free`` and ``outputs`` name the first sizes, which vary."""
+    module.cpu().eval()
+    file: Any = io.BytesIO()  # which torch takes, whatever its types say
+    with warnings.catch_warnings(), torch.no_grad():
+        # The exporter that is to follow needs one more package and writes newer operators.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Constant folding")
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python")
+        try:
+            torch.onnx.export(
+                module,
+                tuple(inputs.values()),
+                file,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_axes={k: dict(enumerate(v)) for k, v in {**free, **outputs}.items()},
+            )
+        except (RuntimeError, TypeError) as error:
+            raise TrainingError(
+                f"{name} cannot be written as ONNX ({str(error).splitlines()[0]})"
+            ) from error
+    data: bytes = file.getvalue()
+    return data
 
 
 def _example() -> Any:

@@ -37,6 +37,7 @@ from genrescope.learn.deep.state import (
 try:
     import torch
     from torch.nn import functional
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 except ImportError as error:  # pragma: no cover - the tests have torch
     raise MissingExtraError("training", extra="deep", package="torch") from error
 
@@ -223,7 +224,11 @@ def _repeatable(device: Any) -> Iterator[None]:
         torch.use_deterministic_algorithms(True, warn_only=True)
         memory.fill_uninitialized_memory = False  # costs a kernel a tensor
         torch.backends.cudnn.benchmark = False
-        with torch.random.fork_rng(devices=[device]), warnings.catch_warnings():
+        with (
+            torch.random.fork_rng(devices=[device]),
+            sdpa_kernel(SDPBackend.MATH),  # the fused ones add up in any order
+            warnings.catch_warnings(),
+        ):
             # Pooling windows that do not overlap add nothing up, so their order cannot matter.
             warnings.filterwarnings("ignore", message=".*does not have a deterministic")
             yield
