@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from genrescope.explain.signal import TrackSignal
 
 __all__ = [
-    "HALF",
     "Scales",
     "chroma",
     "mel_spectrograms",
@@ -47,7 +46,6 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float32]
 
-HALF = 4.7  # inches: one of two pictures side by side
 LOW_HZ = 30.0  # where logarithmic axes begin
 BPM = (30.0, 300.0)
 
@@ -180,8 +178,9 @@ def spectrum(
         if any(abs(place - other) < 0.27 * 7.0 / width for other in taken):
             continue
         taken.append(float(place))
+        clear = max(peak.db, float(frame.db[round(peak.hz * N_FFT / SR)]))
         axes.annotate(
-            f"{peak.hz:.0f} Hz {note_name(peak.hz)}", (peak.hz, peak.db), (0, 5),
+            f"{peak.hz:.0f} Hz {note_name(peak.hz)}", (peak.hz, clear), (0, 5),
             textcoords="offset points", rotation=90, ha="center", va="bottom", fontsize=6.8,
         )  # fmt: skip
     axes.set_xscale("log")

@@ -14,6 +14,7 @@ from genrescope.apps.cli.evaluate import evaluate
 from genrescope.apps.cli.fma import fma
 from genrescope.apps.cli.info import info
 from genrescope.apps.cli.lab import lab
+from genrescope.apps.cli.look import look
 from genrescope.apps.cli.model import model
 from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.runs import runs
@@ -45,7 +46,7 @@ def _root(
     pass
 
 
-for command in (predict, demo, info, evaluate, audit, lab, runs):
+for command in (predict, demo, info, look, evaluate, audit, lab, runs):
     app.command()(command)
 app.add_typer(fma, name="fma")
 app.add_typer(train, name="train")

@@ -1,0 +1,181 @@
+"""``genrescope look``: what there is to see and hear in one track, or in two side by side."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genrescope.apps.cli.render import console, paragraph, percent, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from genrescope.explain.signal import TrackSignal
+    from genrescope.learn.prediction import Prediction
+
+__all__ = ["look"]
+
+_LABEL = 10  # cells
+_SECONDS = 30.0  # as genrescope.explain.signal_excerpt.DEFAULT_SECONDS, which loads NumPy
+
+
+def look(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="The track to look at.")
+    ],
+    other: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE_B]", show_default=False, help="A second track, to be set beside it."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            show_default=False,
+            help="Where the page goes (default: look-NAME in this folder).",
+        ),
+    ] = None,
+    at: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--at",
+            metavar="SECONDS",
+            show_default=False,
+            help="The moment whose spectrum is drawn; the excerpt is taken around it. For two "
+            "tracks give it twice, or once for both.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            "--seconds", metavar="N", help="Length of the excerpt, 0.5 to 300; the loudest part."
+        ),
+    ] = _SECONDS,
+    no_sound: Annotated[
+        bool, typer.Option("--no-sound", help="Leave the sound out of the page.")
+    ] = False,
+    bundle: Annotated[
+        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to ask for the genre.")
+    ] = "default",
+) -> None:
+    """See and hear what is in a track: waveform, spectrum, mel bands, notes, rhythm.
+
+    Writes one page that plays the sound in step with its pictures, and each picture as SVG and
+    PNG. Of a long track an excerpt is shown.
+
+    Examples:
+
+      genrescope look song.mp3
+      genrescope look song.mp3 --at 75.5 --seconds 20 --out page
+      genrescope look hip-hop.mp3 folk.mp3
+    """
+    files = [file] if other is None else [file, other]
+    moments = at or []
+    if len(moments) > len(files):
+        raise typer.BadParameter(f"--at is given {len(moments)} times for {len(files)} files")
+    if len(moments) == 1:
+        moments *= len(files)
+    elif moments and len(moments) < len(files):  # pragma: no cover - two files at most
+        raise typer.BadParameter("give --at once, or once for each file")
+
+    from genrescope.explain.signal_page import write_look
+
+    screen = console(sys.stderr)
+    with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
+
+        def now(what: str) -> None:
+            if status is not None:
+                status.update(f"{what} ...")
+
+        signals, verdicts = [], []
+        for place, path in enumerate(files):
+            now(f"looking at {printable(path.name)}")
+            moment = moments[place] if moments else None
+            signals.append(_signal(path, seconds=seconds, at=moment))
+            verdicts.append(_verdict(path, bundle))
+        folder = out if out is not None else _folder(files)
+        now("drawing")
+        paths = write_look(
+            signals,
+            folder,
+            verdicts=verdicts,
+            command=_command(files, out=folder, at=at or [], seconds=seconds, no_sound=no_sound),
+            sound=not no_sound,
+        )
+    _summarise(console(), signals, verdicts)
+    typer.echo(os.fspath(paths.index))
+
+
+def _signal(path: Path, *, seconds: float, at: float | None) -> TrackSignal:
+    from genrescope.explain.signal import analyse_excerpt
+    from genrescope.explain.signal_excerpt import read_excerpt
+
+    return analyse_excerpt(read_excerpt(path, seconds=seconds, at=at), at=at)
+
+
+def _verdict(path: Path, bundle: str) -> Prediction | None:
+    """What the recogniser says of the whole track; None where there is too little to hear."""
+    from genrescope.errors import AudioError
+    from genrescope.learn.recogniser import Recogniser
+
+    recogniser = Recogniser.load(bundle)
+    try:
+        return recogniser.predict(path)
+    except AudioError:  # the excerpt could be read, so it is the rest that cannot
+        return None
+
+
+def _folder(files: list[Path]) -> Path:
+    """A folder that is named after the tracks."""
+    stems = [re.sub(r"[^\w.-]+", "-", printable(path.stem)).strip("-.")[:40] for path in files]
+    return Path("-".join(["look", *(stem for stem in stems if stem)]))
+
+
+def _command(
+    files: list[Path], *, out: Path, at: list[float], seconds: float, no_sound: bool
+) -> str:
+    words = ["genrescope", "look", *(printable(os.fspath(path)) for path in files)]
+    for moment in at:
+        words += ["--at", f"{moment:g}"]
+    if seconds != _SECONDS:
+        words += ["--seconds", f"{seconds:g}"]
+    if no_sound:
+        words.append("--no-sound")
+    return shlex.join([*words, "--out", printable(os.fspath(out))])
+
+
+def _summarise(
+    screen: Console, signals: list[TrackSignal], verdicts: list[Prediction | None]
+) -> None:
+    from genrescope.explain.signal_compare import measures_of, what_differs
+    from genrescope.explain.signal_page import facts_of
+
+    for place, (signal, verdict) in enumerate(zip(signals, verdicts, strict=True)):
+        letter = f"{'AB'[place]}  " if len(signals) == 2 else ""
+        screen.print(f" {letter}{printable(signal.excerpt.name)}", style="bold")
+        for name, text in (*_genre(verdict), *facts_of(signal)):
+            paragraph(screen, text, label=f" {name}", indent=_LABEL + 2)
+        screen.print()
+    if len(signals) == 2:
+        for line in what_differs(measures_of(*signals)):
+            paragraph(screen, line)
+        screen.print()
+
+
+def _genre(verdict: Prediction | None) -> Any:
+    if verdict is None:
+        return ()
+    best, probability = verdict.top(1)[0]
+    if verdict.genre is None:
+        return (("genre", f"not sure; at best {best}, {percent(probability)}"),)
+    return (("genre", f"{best}, {percent(probability)}"),)
