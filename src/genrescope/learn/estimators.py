@@ -71,7 +71,7 @@ class NormalRanks(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     What counts is then that a track is louder, or more tonal, than most, and not by how much:
     statistics whose scales differ and whose tails are heavy become comparable. On FMA-small it
-    lifts distance-based models by one to two points.
+    lifts kernel ridge by about one point.
 
     Parameters
     ----------
