@@ -246,6 +246,7 @@ class _Run:
                 best_epoch=trained.best_epoch,
                 seconds=round(trained.seconds, 1),
             )
+            write_curves(self.out / CURVES, self.histories)  # to look at while it goes on
         self.world.wait()
 
     # --- what comes of it ---
