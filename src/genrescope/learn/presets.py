@@ -36,7 +36,7 @@ _BASE = (
         estimator="sklearn.svm:SVC",
         scores=_DECISION,
         intel="sklearnex.svm:SVC",
-        cost=40,
+        cost=32,
         bytes_per_row_pair=4.0,
     ),
     ClassifierSpec(
@@ -52,7 +52,7 @@ _BASE = (
         family="trees",
         estimator="sklearn.ensemble:RandomForestClassifier",
         intel="sklearnex.ensemble:RandomForestClassifier",
-        cost=15,
+        cost=24,
     ),
     ClassifierSpec(
         key="linear_svc",
@@ -60,7 +60,7 @@ _BASE = (
         family="linear",
         estimator="sklearn.svm:LinearSVC",
         scores=_DECISION,
-        cost=25,
+        cost=18,
     ),
     ClassifierSpec(
         key="logistic_regression",
@@ -81,7 +81,7 @@ _BASE = (
         name="BaggingClassifier",
         family="trees",
         estimator="sklearn.ensemble:BaggingClassifier",
-        cost=20,
+        cost=40,
     ),
     ClassifierSpec(
         key="ridge",
@@ -113,7 +113,7 @@ _BASE = (
         estimator="sklearn.ensemble:AdaBoostClassifier",
         # Its probabilities are nearly equal for all classes; a temperature mends that.
         scores=_DECISION,
-        cost=20,
+        cost=35,
     ),
     ClassifierSpec(
         key="nearest_centroid",
@@ -175,7 +175,7 @@ _DEFAULT = {
         },
         "scaler": "clipped",
         "full_run": True,
-        "cost": 25,
+        "cost": 5,
     },
     "svc": {
         "params": {"C": 3.0, "gamma": PerFeature(0.5), "cache_size": 500},
@@ -201,13 +201,14 @@ _DEFAULT = {
         },
         "intel": "sklearnex.ensemble:RandomForestClassifier",
         "intel_params": {"n_estimators": 20, "max_features": None, "min_samples_leaf": 2},
+        "cost": 23,
     },
     "ridge": {"params": {"alpha": PerFeature(1.0, power=1.0)}, "scaler": "clipped"},
     "sgd": {
         "params": {"alpha": PerFeature(1e-4, power=1.0), "average": True, "max_iter": 20},
         "scaler": "clipped",
         "full_run": True,
-        "cost": 8,
+        "cost": 4,
     },
     "decision_tree": {
         "params": {"min_samples_leaf": 20, "max_depth": 12},
