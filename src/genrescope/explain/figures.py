@@ -109,7 +109,7 @@ def distributions(chosen: Sequence[Distribution], *, key: str) -> Drawing:
     columns = min(2, len(chosen))
     k = max(len(d.density) for d in chosen)
     figure = new_figure(WIDTH, rows * (0.95 + 0.26 * k))
-    figure.get_layout_engine().set(w_pad=0.25, h_pad=0.1)  # inches
+    figure.get_layout_engine().set(w_pad=0.32, h_pad=0.1)  # inches
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = colours_of(sorted({g for d in chosen for g in d.density}))
     for axes in grid.flat[len(chosen) :]:
@@ -284,7 +284,8 @@ def map_figure(one: Map, *, y: NDArray[np.int64], genres: Sequence[str], seed: i
     names = [*one.axis_labels, *(f"{one.method} {n + 1}" for n in range(one.dims))]
     names = [*one.axis_labels] if len(one.axis_labels) >= one.dims else names[-one.dims :]
     for which, name in zip("xyz", names, strict=False):
-        getattr(axes, f"set_{which}label")(label(name))
+        short = name.split(" (")[0] if one.dims == 3 else name  # there is little room in 3-D
+        getattr(axes, f"set_{which}label")(label(short))
     if one.dims == 3:
         _quiet_box(axes)
     else:

@@ -39,8 +39,8 @@ def cells(axes: Any, strength: NDArray[np.float64], colour: NDArray[np.str_]) ->
 def number(value: float) -> str:
     """A measured value in about three digits.
 
-    >>> number(0.12345), number(123456.0), number(17.25)
-    ('0.123', '123,456', '17.2')
+    >>> number(0.12345), number(123456.0), number(17.25), number(2008.0)
+    ('0.123', '123,456', '17.2', '2008')
     """
     return _number(value).replace("-", "−")
 
@@ -84,8 +84,10 @@ def _number(value: float) -> str:
     size = abs(value)
     if size == 0:
         return "0"
-    if size >= 1000:
-        return f"{value:,.0f}" if size < 1e7 else f"{value:.2g}"
+    if size >= 1e7:
+        return f"{value:.2g}"
+    if size >= 1000 or value == int(value):  # a year has no comma
+        return f"{value:,.0f}" if size >= 10_000 else f"{value:.0f}"
     if size < 1e-3:
         return f"{value:.1e}"
     return f"{value:.{max(0, 2 - int(np.floor(np.log10(size))))}f}"
