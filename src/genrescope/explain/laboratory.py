@@ -21,17 +21,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 import genrescope
 from genrescope.catalog.leaks import AuditReport, audit
+from genrescope.catalog.storage import atomic
 from genrescope.catalog.table import TrackTable
 from genrescope.errors import DataError
 from genrescope.explain.analysis import analyse
 from genrescope.explain.confusion import confusion
 from genrescope.explain.importance import explain_models
-from genrescope.explain.manifold import make_maps
+from genrescope.explain.manifold import left_out, make_maps
 from genrescope.explain.reference import REFERENCES
 from genrescope.explain.report import LabResult, ReportPaths, write_report
+from genrescope.explain.summary import summary
 from genrescope.learn.classic import classifiers
 from genrescope.learn.compare import ModelRun, run_models
 from genrescope.learn.ensembles import ensemble_gains, ensemble_runs
@@ -118,8 +121,8 @@ def run_lab(
     data : TabularData
         The table, from :mod:`genrescope.learn.datasets` or :mod:`genrescope.learn.tables`.
     out : Path
-        Folder of the report: ``index.html``, ``figures``, ``tables``, ``results.json``, and what
-        was computed in ``cache``.
+        Folder of the report: ``index.html``, ``figures``, ``tables``, ``results.json``,
+        ``summary.md``, and what was computed in ``cache``.
     settings : LabSettings, optional
         What is done; the defaults where it is not given.
     command : str
@@ -128,7 +131,7 @@ def run_lab(
         Models that are fitted side by side; by default one a processor core.
     report : callable, optional
         Told (event, facts): "stage" with the name of what begins, and the events of
-        :func:`~genrescope.learn.runner.run_models`.
+        :func:`~genrescope.learn.compare.run_models`.
 
     Returns
     -------
@@ -157,31 +160,35 @@ def run_lab(
     cache = out / "cache"
     train = protocol.fold != 0 if protocol.n_folds > 1 else protocol.fold < 0
 
-    clock.stage("analysis")
-    found = analyse(data, seed=settings.seed)
-    clock.stage("classifiers")
-    runs = run_models(
-        data,
-        protocol,
-        specs,
-        cache=cache / "models",
-        jobs=jobs,
-        seconds_per_model=settings.seconds_per_model,
-        seed=settings.seed,
-        report=told,
-    )
-    _require_one(runs)
-    clock.stage("ensembles")
-    mixed = ensemble_runs(data, protocol, runs, seed=settings.seed)
-    board = leaderboard(data, protocol, runs, seed=settings.seed)
-    best = next(run for run in runs if run.key == board.best)
-    clock.stage("maps and explanations")
-    with ThreadPoolExecutor(max_workers=min(2, jobs or os.cpu_count() or 1)) as pool:
-        maps = pool.submit(make_maps, data, train=train, seed=settings.seed, cache=cache / "maps")
-        reasons = pool.submit(
-            explain_models, data, protocol, seed=settings.seed, cache=cache / "explanations"
+    # Models run in processes of their own; here threads would only wait for one another.
+    with threadpool_limits(1):
+        clock.stage("analysis")
+        found = analyse(data, seed=settings.seed)
+        clock.stage("classifiers")
+        runs = run_models(
+            data,
+            protocol,
+            specs,
+            cache=cache / "models",
+            jobs=jobs,
+            seconds_per_model=settings.seconds_per_model,
+            seed=settings.seed,
+            report=told,
         )
-        drawn, explained = maps.result(), reasons.result()
+        _require_one(runs)
+        clock.stage("ensembles")
+        mixed = ensemble_runs(data, protocol, runs, seed=settings.seed)
+        board = leaderboard(data, protocol, runs, seed=settings.seed)
+        best = next(run for run in runs if run.key == board.best)
+        clock.stage("maps and explanations")
+        with ThreadPoolExecutor(max_workers=min(2, jobs or os.cpu_count() or 1)) as pool:
+            maps = pool.submit(
+                make_maps, data, train=train, seed=settings.seed, cache=cache / "maps"
+            )
+            reasons = pool.submit(
+                explain_models, data, protocol, seed=settings.seed, cache=cache / "explanations"
+            )
+            drawn, explained = maps.result(), reasons.result()
     clock.stage("report")
     result = LabResult(
         data=data,
@@ -198,9 +205,13 @@ def run_lab(
         command=command,
         seconds=clock.seconds,
         versions=versions,
-        notes=data.notes,
+        notes=(*data.notes, *left_out(data, train=train)),
     )
-    return write_report(result, out, key=key)
+    paths = write_report(result, out, key=key)
+    results = json.loads(paths.results.read_text(encoding="utf-8"))
+    with atomic(out / "summary.md") as fresh:
+        fresh.write_text(summary(results), encoding="utf-8")
+    return paths
 
 
 def _silent(event: str, facts: Mapping[str, Any]) -> None:
