@@ -366,7 +366,8 @@ def _tone(magnitudes: FloatArray, mel_power: FloatArray) -> Tone:
     energy[hz < _HEARD_HZ] = 0.0
     rising = np.cumsum(energy) / (energy.sum() or 1.0)
     loud = np.flatnonzero(energy >= energy.max() * 1e-6)
-    centroid, _ = centroid_and_bandwidth(np.ascontiguousarray(magnitudes.T), sr=SR, n_fft=N_FFT)
+    heard = np.where(hz < _HEARD_HZ, np.float32(0), magnitudes.T)
+    centroid, _ = centroid_and_bandwidth(heard, sr=SR, n_fft=N_FFT)
     sounding = centroid[centroid > 0]
     return Tone(
         half_hz=float(np.interp(0.5, rising, hz)),

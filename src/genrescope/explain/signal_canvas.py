@@ -31,7 +31,7 @@ DARK, BRIGHT = "magma", "viridis"  # perceptually uniform, both
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.74, 0.82, 0.28, 0.46  # inches around the panels
 _GAP = 0.36
-_COLUMNS = 1400  # of a picture; more would not be seen
+_DOTS = 200  # to an inch; more would not be seen
 _TONES = 64  # of a colour map: steps of 1.25 dB
 
 
@@ -162,7 +162,7 @@ def image(
     """A picture of numbers, row 0 at the bottom; `extent` is left, right, bottom, top."""
     axes.set_facecolor(colormaps[colours](0.0))
     return axes.imshow(
-        narrowed(values),
+        _seen(axes, values),
         extent=extent,
         origin="lower",
         aspect="auto",
@@ -173,14 +173,14 @@ def image(
     )
 
 
-def narrowed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Neighbouring columns averaged, where there are more than can be seen."""
-    step = -(-values.shape[1] // _COLUMNS)
-    if step <= 1:
+def _seen(axes: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """No more numbers than can be seen, each the mean of those that it stands for."""
+    inches = axes.get_position().width * axes.figure.get_figwidth()
+    most = round(_DOTS * inches)
+    if values.shape[1] <= most:
         return values
-    edges = np.arange(0, values.shape[1], step)
-    sizes = np.diff([*edges, values.shape[1]])
-    return np.add.reduceat(values, edges, axis=1) / sizes
+    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.asarray(picture.resize((most, len(values)), Image.Resampling.BOX))
 
 
 def hertz(value: float) -> str:

@@ -71,7 +71,7 @@ _SCALES = (
         lambda s: s.level.rms_db,
         decibels,
         1.5,
-        lambda m, n, x, y: f"{m} is {x - y:.1f} dB louder on average",
+        lambda m, n, x, y: f"{m} is {x - y:.1f}\u00a0dB louder on average",
         ("waveform",),
     ),
     _Scale(
@@ -79,7 +79,7 @@ _SCALES = (
         lambda s: s.level.crest_db,
         decibels,
         3.0,
-        lambda m, n, x, y: f"the peaks of {m} stand out more, by {x - y:.0f} dB",
+        lambda m, n, x, y: f"the peaks of {m} stand out more, by {x - y:.0f}\u00a0dB",
         ("waveform",),
     ),
     _Scale(
@@ -215,14 +215,14 @@ def _tempo_differs(first: TrackSignal, second: TrackSignal) -> tuple[str, float]
     if a.heard != b.heard:
         one, other = ("A", "B") if a.heard else ("B", "A")
         tempo = a.tempo if a.heard else b.tempo
-        return f"{one} has a pulse, of about {tempo:.0f} BPM, and {other} has none", 4.0
+        return f"{one} has a pulse, of about {tempo:.0f}\u00a0BPM, and {other} has none", 4.0
     if not a.heard:
         return "", 0.0
     parts = []
     fast, slow = max(a.tempo, b.tempo), min(a.tempo, b.tempo)
     weight = math.log(fast / slow) / math.log(1.06)
     if weight >= 1:
-        parts.append(f"A goes at about {a.tempo:.0f} BPM, B at {b.tempo:.0f}")
+        parts.append(f"A goes at about {a.tempo:.0f}\u00a0BPM, B at {b.tempo:.0f}")
     if abs(a.agreement - b.agreement) >= 0.1:
         clear, other = ("A", "B") if a.agreement > b.agreement else ("B", "A")
         parts.append(f"the pulse of {clear} is clearer than that of {other}")

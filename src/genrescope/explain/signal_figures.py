@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from genrescope.audio.mel import hz_to_mel
 from genrescope.errors import MissingExtraError
-from genrescope.explain.ink import ACCENT, ALERT, INK, QUIET, WIDTH
+from genrescope.explain.ink import ACCENT, ALERT, INK, QUIET, WHITE, WIDTH
 from genrescope.explain.signal import HOP, LONG_FFT, N_FFT
 from genrescope.explain.signal_canvas import BRIGHT, Canvas, Picture, hertz, image
 from genrescope.explain.signal_excerpt import SR
@@ -289,7 +289,7 @@ def mfcc(
     times = signal.start + np.arange(signal.mfcc.shape[1]) * HOP / SR
     lines = (
         ("coefficient 0: the level", scales.mfcc_level),
-        ("coefficient 1: the tilt, high where low notes outweigh high ones", scales.mfcc_tilt),
+        ("coefficient 1: the tilt, high = dark", scales.mfcc_tilt),
     )
     for row, (axes, (title, limits)) in enumerate(zip(canvas.axes, lines, strict=False)):
         axes.plot(times, signal.mfcc[row], color=ACCENT, lw=0.8)
@@ -304,7 +304,7 @@ def mfcc(
     rest.set_yticks([2, 5, 10, 15, 19])
     rest.set_ylim(1.5, len(part) + 1.5)
     rest.set_ylabel("coefficient")
-    rest.set_title("coefficients 2 to 19: finer and finer shape of the spectrum", fontsize=8)
+    rest.set_title("coefficients 2 to 19: ever finer shape", fontsize=8)
     time_axis(rest, signal, scales)
     canvas.bar(drawn, rest, "value")
     return canvas.done(key, timed=canvas.axes, track=track, **_limits(signal, scales))
@@ -329,19 +329,19 @@ def chroma(
     axes.set_yticks(range(12), NOTES, fontsize=7)
     axes.set_ylabel("pitch class")
     time_axis(axes, signal, scales)
-    canvas.bar(drawn, axes, "share of\nstrongest", ticks=[0, 0.5, 1])
+    canvas.bar(drawn, axes, "share", ticks=[0, 0.5, 1])
     return canvas.done(key, timed=[axes], track=track, **_limits(signal, scales))
 
 
 def onsets(
     signal: TrackSignal, scales: Scales, *, key: str, track: int = 0, width: float = WIDTH
 ) -> Picture:
-    """Onset strength, with onsets as points and beats as lines."""
+    """Onset strength, with onsets as points and beats as ticks on top."""
     rhythm = signal.rhythm
     canvas = Canvas(width, [1.35])
     axes = canvas.axes[0]
     for beat in rhythm.beats:
-        axes.axvline(signal.start + beat, color=ALERT, lw=0.9, alpha=0.55)
+        axes.axvline(signal.start + beat, ymin=0.88, color=ALERT, lw=1.1)
     times = signal.start + np.arange(len(rhythm.strength)) * HOP / SR
     axes.plot(times, rhythm.strength, color=ACCENT, lw=0.9)
     at = np.minimum(np.round(rhythm.onsets * SR / HOP).astype(int), len(times) - 1)
@@ -373,10 +373,10 @@ def tempogram(
     time_axis(axes, signal, scales)
     if rhythm.heard:
         place = np.log2(rhythm.tempo)
-        axes.axhline(place, color="white", lw=1.0, ls=(0, (4, 3)))
+        axes.axhline(place, color=WHITE, lw=1.0, ls=(0, (4, 3)))
         axes.annotate(
             f"{rhythm.tempo:.0f} BPM", (0.008, place), (0, 3), xycoords=("axes fraction", "data"),
-            textcoords="offset points", color="white", fontsize=8, fontweight="bold",
+            textcoords="offset points", color=WHITE, fontsize=8, fontweight="bold",
             path_effects=[patheffects.withStroke(linewidth=2, foreground="black")],
         )  # fmt: skip
     canvas.bar(drawn, axes, "likeness", ticks=[0, 0.4, 0.8])

@@ -310,11 +310,12 @@ def _track(
         encoded = encode_sound(piece)
         data = base64.b64encode(encoded.data).decode("ascii")
         source = f"data:{encoded.media_type};base64,{data}"
+    tempo = tempo_in_words(signal)
     told = [
         seen("waveform", signal),
         seen("stft-log", signal),
         seen("chroma", signal),
-        seen("tempogram", signal).replace(": the dashed line.", "."),
+        f"{tempo[0].upper()}{tempo[1:]}.",
     ]
     return {
         "letter": _LETTERS[place] if pair else "",
@@ -365,9 +366,9 @@ def _computed() -> tuple[str, ...]:
         "Mel bands are those of Slaney (1998), each of unit area; everything more than 80 dB below "
         f"the loudest is cut. MFCC are the first {N_MFCC} coefficients of the orthonormal cosine "
         "transform of 128 bands.",
-        "Chroma sums a constant-Q transform of seven octaves from C1. Shares of notes count only "
-        "notes that are louder than both neighbours; keys are compared by the profiles of "
-        "Krumhansl and Kessler (1982).",
+        "Chroma sums a constant-Q transform of seven octaves from C1, of which only notes count "
+        "that are louder than both neighbours: the filters are a semitone and a half wide. Keys "
+        "are compared by the profiles of Krumhansl and Kessler (1982).",
         "Onset strength, tempogram and beats are librosa's. The tempo is the one at which the "
         "onsets agree best with themselves one to eight beats later.",
         "Held notes and drum hits are told apart by medians along and across time "

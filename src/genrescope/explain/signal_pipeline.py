@@ -12,7 +12,7 @@ import numpy as np
 
 from genrescope.audio.mel import mel_filterbank, power_to_db
 from genrescope.audio.stft import periodic_hann
-from genrescope.explain.ink import ACCENT, ALERT, GRID, INK, QUIET, WIDTH
+from genrescope.explain.ink import ACCENT, ALERT, GRID, INK, QUIET, WHITE, WIDTH
 from genrescope.explain.signal import FEW_MELS, HOP, N_FFT, N_MELS
 from genrescope.explain.signal_canvas import Canvas, Picture, hertz, image, pane_of
 from genrescope.explain.signal_excerpt import SR
@@ -33,7 +33,7 @@ def band_edges(band: int, n_mels: int = N_MELS) -> tuple[float, float, float]:
     """Where a triangle begins, peaks and ends, in Hz; bands count from 1.
 
     >>> [round(hz) for hz in band_edges(10, 10)]
-    [6710, 8612, 11025]
+    [5908, 8071, 11025]
     """
     from genrescope.audio.mel import hz_to_mel, mel_to_hz
 
@@ -244,9 +244,9 @@ def _step_mel(axes: Any, signal: TrackSignal, scales: Scales, band: int) -> Any:
     drawn = image(axes, db, extent=extent, limits=(-RANGE_DB, 0.0))
     mel_axis(axes, N_MELS)
     axes.set_ylabel("Hz, mel scale", labelpad=1)
-    axes.axvline(signal.frame.at, color="white", lw=0.9)
+    axes.axvline(signal.frame.at, color=WHITE, lw=0.9)
     axes.plot(
-        signal.frame.at, band, "s", color=ALERT, ms=5.5, markeredgecolor="white", mew=1.0
+        signal.frame.at, band, "s", color=ALERT, ms=5.5, markeredgecolor=WHITE, mew=1.0
     )  # fmt: skip
     axes.set_xlim(signal.start, signal.start + scales.seconds)
     axes.set_xlabel("time (s)", labelpad=1)

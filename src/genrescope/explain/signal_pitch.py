@@ -19,6 +19,8 @@ DoubleArray = npt.NDArray[np.float64]
 
 NOTES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 
+_SOUNDS = 0.05  # share from which a pitch class is worth naming
+
 # How well each pitch class fits a key, from C (Krumhansl and Kessler 1982).
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -52,8 +54,9 @@ class Pitch:
     margin: float
 
     def strongest(self, n: int = 3) -> tuple[str, ...]:
-        """Names of the `n` most frequent pitch classes."""
-        return tuple(NOTES[i] for i in np.argsort(-self.shares, kind="stable")[:n])
+        """Names of the `n` most frequent pitch classes, without those that hardly sound."""
+        order = np.argsort(-self.shares, kind="stable")[:n]
+        return tuple(NOTES[i] for i in order if self.shares[i] >= _SOUNDS)
 
 
 def note_name(hz: float) -> str:
@@ -67,11 +70,33 @@ def note_name(hz: float) -> str:
 
 
 def notes_of(y: FloatArray, *, sr: int, tuning: float, hop_length: int) -> FloatArray | None:
-    """Constant-Q magnitudes [84, t]; None where the piece is too short for the lowest octave."""
+    """How strong each note is, over time.
+
+    A filter of the constant-Q transform is a semitone and a half wide, so a note leaks into its
+    neighbours; only notes that are louder than both neighbours are kept.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,), float32]
+        Mono samples.
+    sr, hop_length : int > 0
+        Rate in Hz, and step in samples.
+    tuning : float
+        Deviation from A = 440 Hz in semitones.
+
+    Returns
+    -------
+    np.ndarray [shape=(84, t), float32] or None
+        Seven octaves from C1; None where the piece is too short for the lowest one.
+    """
     try:
-        return constant_q(y, sr=sr, tuning=tuning, hop_length=hop_length)
+        notes = constant_q(y, sr=sr, tuning=tuning, hop_length=hop_length)
     except AudioTooShortError:
         return None
+    edge = np.zeros_like(notes[:1])
+    below, above = np.concatenate([edge, notes[:-1]]), np.concatenate([notes[1:], edge])
+    kept: FloatArray = np.where((notes > below) & (notes >= above), notes, np.float32(0))
+    return kept
 
 
 def chroma_of(notes: FloatArray) -> FloatArray:
@@ -85,12 +110,8 @@ def chroma_of(notes: FloatArray) -> FloatArray:
 
 
 def pitch_of(notes: FloatArray, *, tuning: float) -> Pitch | None:
-    """Measured on the notes that are louder than their neighbours, into which they leak."""
-    edge = np.zeros_like(notes[:1])
-    below, above = np.concatenate([edge, notes[:-1]]), np.concatenate([notes[1:], edge])
-    summed = chroma_of_notes(np.where((notes > below) & (notes >= above), notes, 0)).sum(
-        axis=1, dtype=np.float64
-    )
+    """Measure which notes there are; None where there are none."""
+    summed = chroma_of_notes(notes).sum(axis=1, dtype=np.float64)
     if not summed.sum():
         return None
     shares = summed / summed.sum()

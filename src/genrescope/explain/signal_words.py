@@ -8,7 +8,7 @@ from genrescope.explain.report_page import listed
 from genrescope.explain.signal import FEW_MELS, N_FFT
 from genrescope.explain.signal_excerpt import SR
 from genrescope.explain.signal_pipeline import SINGLE_BANDS, band_edges, followed_band
-from genrescope.explain.signal_pitch import note_name
+from genrescope.explain.signal_pitch import NOTES, note_name
 
 if TYPE_CHECKING:
     from genrescope.explain.signal import TrackSignal
@@ -75,18 +75,17 @@ READING: dict[str, tuple[str, str]] = {
     "mfcc": (
         "MFCC: the colour of the sound in 20 numbers",
         "Waves of one, two, three and more half periods that add up to each column of the mel "
-        "spectrogram (its cosine transform): the first ones say how loud and how dark, the later "
-        "ones how the spectrum is carved.",
+        "spectrogram (its cosine transform). The tilt is high where low notes outweigh high ones.",
     ),
     "chroma": (
         "Chroma",
-        "The notes without their octave, the strongest of each moment at 1. A filter is a "
-        "semitone and a half wide, so the neighbours of a strong note light up too.",
+        "Which of the twelve notes sound, whatever their octave; the strongest of each moment is "
+        "1. A level line is a note that is held, several at once are a chord.",
     ),
     "onsets": (
         "Onset strength and beats",
         "How much louder the bands become from one column to the next, on average; points are "
-        "onsets, where something begins, and upright lines are the beats that fit them best.",
+        "onsets, where something begins, and the ticks on top are the beats that fit them best.",
     ),
     "tempogram": (
         "Tempogram",
@@ -133,7 +132,7 @@ def tempo_in_words(signal: TrackSignal) -> str:
         return "too short to show a tempo"
     if not rhythm.heard:
         return "no steady pulse"
-    bpm = f"about {rhythm.tempo:.0f} BPM"
+    bpm = f"about {rhythm.tempo:.0f}\u00a0BPM"
     if rhythm.tempo >= 140:
         bpm += f" (or {rhythm.tempo / 2:.0f}, counting every second beat)"
     elif rhythm.tempo <= 70:
@@ -168,28 +167,28 @@ def decibels(value: float) -> str:
     """A level with a true minus sign.
 
     >>> decibels(-3.25), decibels(0.04)
-    ('−3.2 dB', '0.0 dB')
+    ('−3.2\\xa0dB', '0.0\\xa0dB')
     """
     text = f"{value:.1f}"
-    return ("0.0" if text == "-0.0" else text.replace("-", "−")) + " dB"
+    return ("0.0" if text == "-0.0" else text.replace("-", "−")) + "\u00a0dB"
 
 
 def hertz(value: float) -> str:
     """A frequency in about three digits.
 
     >>> hertz(62.4), hertz(1182.65), hertz(11025)
-    ('62 Hz', '1,180 Hz', '11,000 Hz')
+    ('62\\xa0Hz', '1,180\\xa0Hz', '11,000\\xa0Hz')
     """
-    return f"{float(f'{value:.3g}'):,.0f} Hz"
+    return f"{float(f'{value:.3g}'):,.0f}\u00a0Hz"
 
 
 def share(value: float) -> str:
     """A share in percent.
 
     >>> share(0.004), share(0.416)
-    ('less than 1 %', '42 %')
+    ('less than 1\\xa0%', '42\\xa0%')
     """
-    return "less than 1 %" if value < 0.005 else f"{100 * value:.0f} %"
+    return "less than 1\u00a0%" if value < 0.005 else f"{100 * value:.0f}\u00a0%"
 
 
 def _seconds(value: float) -> str:
@@ -218,7 +217,7 @@ def _waveform(signal: TrackSignal) -> str:
 def _spectrum(signal: TrackSignal) -> str:
     frame = signal.frame
     strong = sorted(frame.peaks, key=lambda p: -p.db)[:3]
-    names = [f"{p.hz:,.0f} Hz ({note_name(p.hz)})" for p in sorted(strong, key=lambda p: p.hz)]
+    names = [f"{p.hz:,.0f}\u00a0Hz ({note_name(p.hz)})" for p in sorted(strong, key=lambda p: p.hz)]
     at = f"At {frame.at:.1f} s"
     if not names:
         return f"{at} no partial stands out: noise, or a drum."
@@ -301,8 +300,11 @@ def _chroma(signal: TrackSignal) -> str:
     if pitch is None:
         return "No notes were found."
     top = pitch.strongest()
-    total = float(sum(sorted(pitch.shares)[-3:]))
-    text = f"{listed(top)} sound most, with {share(total)} of the strength; {key_in_words(signal)}"
+    total = float(sum(pitch.shares[NOTES.index(name)] for name in top))
+    sound = "sounds" if len(top) == 1 else "sound"
+    text = (
+        f"{listed(top)} {sound} most, with {share(total)} of the strength; {key_in_words(signal)}"
+    )
     cents = pitch.tuning_cents
     if abs(cents) >= 10:
         side = "above" if cents > 0 else "below"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.apps.cli.render import console, paragraph, percent, printable
+from genrescope.apps.cli.render import console, paragraph, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -175,7 +175,9 @@ def _summarise(
 def _genre(verdict: Prediction | None) -> Any:
     if verdict is None:
         return ()
+    from genrescope.explain.signal_words import share
+
     best, probability = verdict.top(1)[0]
     if verdict.genre is None:
-        return (("genre", f"not sure; at best {best}, {percent(probability)}"),)
-    return (("genre", f"{best}, {percent(probability)}"),)
+        return (("genre", f"not sure; at best {best}, {share(probability)}"),)
+    return (("genre", f"{best}, {share(probability)}"),)
