@@ -18,7 +18,7 @@ from typing import Any
 
 from genrescope.errors import GenrescopeError
 
-__all__ = ["QuietContext", "begin", "run"]
+__all__ = ["QuietContext", "begin", "limit_memory", "run"]
 
 # One thread a worker: with one worker a core, more of them only wait for one another.
 _ONE_THREAD = (
@@ -99,7 +99,7 @@ def begin(blob: bytes, memory_limit: int | None) -> None:
         _function = pickle.loads(blob)  # noqa: S301 (the caller made it)
     except Exception as error:  # noqa: BLE001 (told with every item)
         _refusal = f"{type(error).__name__} while a worker started: {error}"
-    _limit(memory_limit)
+    limit_memory(memory_limit)
 
 
 def _silence() -> None:
@@ -114,7 +114,7 @@ def _silence() -> None:
         os.close(nowhere)
 
 
-def _limit(n_bytes: int | None) -> None:
+def limit_memory(n_bytes: int | None) -> None:
     """Limit the memory that can be allocated from now on; and leave no core dumps."""
     if sys.platform == "win32":
         return

@@ -84,7 +84,7 @@ def fit_fold(job: Job) -> FoldResult:
         If it needs more than it may.
     """
     if job.memory is not None:
-        isolation._limit(job.memory)
+        isolation.limit_memory(job.memory)
     try:
         with _one_thread():
             return _fit(job)

@@ -106,7 +106,7 @@ class EnsembleGain:
         if found.low != found.low:
             return text + "."
         verdict = "" if found.significant else ", which these tracks do not tell from no gain"
-        return text + f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]{verdict}."
+        return text + f" ({100 * found.low:+.1f} to {100 * found.high:+.1f}){verdict}."
 
     def to_dict(self) -> dict[str, Any]:
         """All of it and the sentence, JSON-clean."""

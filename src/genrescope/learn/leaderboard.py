@@ -164,7 +164,7 @@ class Selection:
             return text + "."
         return (
             f"{text}; on {self.resampled}s that had no part in the choice, the chosen one reaches "
-            f"{self.corrected:.3f} [{self.low:.3f}, {self.high:.3f}] in place of "
+            f"{self.corrected:.3f} ({self.low:.3f} to {self.high:.3f}) in place of "
             f"{self.accuracy:.3f}."
         )
 
