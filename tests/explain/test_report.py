@@ -265,6 +265,10 @@ def test_every_figure_draws_in_a_browser(report: ReportPaths, width: int, theme:
         assert state["drawn"] == state["figures"]
         assert state["errors"] == []
         assert seen.overflow <= 0
+        named = "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
+        buttons = seen.page.evaluate(named)
+        assert buttons
+        assert not re.search("share|cloud|edit", " ".join(buttons), re.IGNORECASE)
         ground = "getComputedStyle(document.body).backgroundColor"
         before = seen.page.evaluate(ground)
         assert (before == "rgb(255, 255, 255)") == (theme == "light")

@@ -255,11 +255,18 @@
     done(figure);
   }
 
+  // The buttons are named one by one, because among plotly's own is one that uploads the figure.
   const config = {
     displaylogo: false,
     responsive: true,
     scrollZoom: true,
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    topojsonURL: "none",
+  };
+  const BUTTONS = {
+    2: [["toImage"], ["pan2d", "zoom2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
+    3: [["toImage"], ["orbitRotation", "pan3d", "zoom3d"], ["resetCameraDefault3d"]],
   };
 
   async function draw(figure) {
@@ -272,7 +279,9 @@
     try {
       figure.classList.add("live");
       const made = build(figure);
-      const own = figure.dataset.plot === "confusion" ? { displayModeBar: false, scrollZoom: false } : {};
+      const own = map
+        ? { modeBarButtons: BUTTONS[map.dims] }
+        : { displayModeBar: false, scrollZoom: false };
       await Plotly.react(plot, made.data, made.layout, Object.assign({}, config, own));
       figure.dataset.width = figure.clientWidth < NARROW ? "narrow" : "wide";
       done(figure);
