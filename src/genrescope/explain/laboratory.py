@@ -46,6 +46,7 @@ __all__ = ["LabSettings", "run_lab"]
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
+_SUMMARY = "summary.md"
 _PACKAGES = (
     "numpy",
     "scipy",
@@ -155,7 +156,7 @@ def run_lab(
     )
     versions = _versions()
     key = _key(data, settings, versions=versions)
-    if done := ReportPaths.unchanged_in(out, key=key):
+    if (done := ReportPaths.unchanged_in(out, key=key)) and (out / _SUMMARY).exists():
         return done
     cache = out / "cache"
     train = protocol.fold != 0 if protocol.n_folds > 1 else protocol.fold < 0
@@ -205,11 +206,12 @@ def run_lab(
         command=command,
         seconds=clock.seconds,
         versions=versions,
-        notes=(*data.notes, *left_out(data, train=train)),
+        notes=data.notes,
+        maps_left_out=left_out(data, train=train),
     )
     paths = write_report(result, out, key=key)
     results = json.loads(paths.results.read_text(encoding="utf-8"))
-    with atomic(out / "summary.md") as fresh:
+    with atomic(out / _SUMMARY) as fresh:
         fresh.write_text(summary(results), encoding="utf-8")
     return paths
 
