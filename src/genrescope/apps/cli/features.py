@@ -1,0 +1,410 @@
+"""``genrescope features``: features of many audio files, on disk, to learn from."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genrescope.apps.cli.interrupts import resumable
+
+if TYPE_CHECKING:
+    from genrescope.audio.store_recipe import Recipe
+    from genrescope.audio.store_write import Summary
+
+__all__ = ["features"]
+
+features = typer.Typer(
+    help="Features of many audio files on disk: extract them, check them, read them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_EVERY = 10.0  # s between two lines of progress where there is no terminal
+_FRESH = 0.1  # s between two movements of the bar
+
+_Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of the store.")]
+_Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        "-j",
+        min=0,
+        metavar="N",
+        show_default=False,
+        help="Processes (default: one a core; 0: none, and no protection from files that crash "
+        "a decoder).",
+    ),
+]
+
+
+@features.callback()
+def _group() -> None:
+    """Features of many audio files on disk: extract them, check them, read them."""
+
+
+@features.command("extract")
+def extract(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder of audio, with or without a folder for each genre; a manifest (CSV or "
+            "Parquet, column path); or prepared FMA tables, with --audio.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="STORE",
+            help="Folder of the store. The same command goes on where a killed one stopped.",
+        ),
+    ],
+    what: Annotated[
+        str | None,
+        typer.Option(
+            "--what",
+            metavar="LIST",
+            show_default=False,
+            help="Some of mel,descriptors,frames.  [default: what the store has, or all]",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            show_default=False,
+            help="Of each track, from its beginning, for mel and descriptors.  [default: 30]",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            show_default=False,
+            help="Of mel: uint8 (steps of 0.31 dB) or float16.  [default: uint8]",
+        ),
+    ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option("--audio", metavar="DIR", help="FMA's sound: the unpacked fma_small, ..."),
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option("--subset", help="Of FMA: small, medium, large or full.")
+    ] = None,
+    genre_folders: Annotated[
+        bool | None,
+        typer.Option(
+            "--genre-folders/--no-genre-folders",
+            show_default=False,
+            help="Whether the folders in SOURCE are genres.  [default: if all are known as such]",
+        ),
+    ] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try tracks in quarantine once more.")
+    ] = False,
+    workers: _Workers = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="S", help="Seconds that a file may take.")
+    ] = 120.0,
+    batch: Annotated[
+        int,
+        typer.Option(
+            "--batch", min=1, metavar="N", help="Tracks that are committed at a time, as a part."
+        ),
+    ] = 128,
+) -> None:
+    """Bring features of all tracks of a source into a store.
+
+    mel: spectrograms of 128 bands at 22,050 Hz. descriptors: the 518 of FMA's
+    features.csv. frames: what the shipped recogniser reads.
+
+    Stopped at any moment, even by kill -9, the same command goes on where it
+    was, with no track twice and none left out. A file that cannot be read goes
+    into quarantine.csv with the reason, and is tried again with --retry or when
+    it was replaced. A file that was replaced is read again.
+
+    Exit code 1: some tracks are in quarantine.
+    """
+    from genrescope.audio.store_sources import find_tracks
+    from genrescope.audio.store_write import extract as extract_all
+
+    recipe = _recipe(out, what, seconds, dtype)
+    catalogue = find_tracks(
+        source, audio=audio, subset=subset, genre_folders=genre_folders, on_error=_unread
+    )
+    started = time.monotonic()
+    with resumable(), _progress("Extracting", "tracks") as report:
+        done = extract_all(
+            catalogue,
+            out,
+            recipe=recipe,
+            workers=workers,
+            retry=retry,
+            timeout=timeout,
+            batch=batch,
+            report=report,
+        )
+    _say(done, catalogue.kind, out, time.monotonic() - started)
+    raise typer.Exit(1 if done.quarantined else 0)
+
+
+@features.command("verify")
+def verify(
+    store: _Store,
+    recompute: Annotated[
+        int,
+        typer.Option(
+            "--recompute", min=0, metavar="N", help="Extract N random tracks again, and compare."
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of their choice.")] = 0,
+    workers: _Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check a store: checksums, rows, ids, NaN, and what is missing.
+
+    Exit code 1: something is wrong.
+    """
+    from genrescope.audio.store_verify import to_json
+    from genrescope.audio.store_verify import verify as check
+
+    with resumable(), _progress("Checking", "parts") as report:
+        found = check(
+            store,
+            recompute=recompute,
+            seed=seed,
+            workers=workers,
+            report=lambda done, total: report(done, total, 0),
+        )
+    if as_json:
+        typer.echo(to_json(found))
+        raise typer.Exit(0 if found.whole else 1)
+    from genrescope.catalog.storage import human_bytes
+
+    typer.echo(
+        f"{store}: {_n(found.tracks, 'track')}, {found.quarantined:,} in quarantine; "
+        f"{_n(found.files, 'file')}, {human_bytes(found.bytes)}"
+    )
+    if found.recomputed:
+        typer.echo(
+            f"{_n(found.recomputed, 'track')} extracted again: {found.identical:,} the same to "
+            "the bit"
+        )
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    for problem in found.problems:
+        typer.echo(f"wrong: {problem}")
+    typer.echo("clean" if found.whole else f"{_n(len(found.problems), 'problem')}")
+    raise typer.Exit(0 if found.whole else 1)
+
+
+@features.command("info")
+def info(
+    store: _Store,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Say what is in a store, by which parameters, and what could not be read."""
+    from genrescope.audio.store import FeatureStore
+
+    opened = FeatureStore.open(store)
+    said = opened.describe()
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        return
+    from genrescope.apps.cli.render import printable
+    from genrescope.catalog.storage import human_bytes
+
+    if said["simulated"]:
+        typer.echo("SIMULATED: the tracks are made up; their numbers say nothing about music\n")
+    typer.echo(
+        f"{store}: {_n(said['tracks'], 'track')} ({said['source']}), {said['seconds'] / 3600:.1f} "
+        f"h of sound read, {human_bytes(said['bytes'])} in {_n(said['parts'], 'part')}"
+    )
+    for name, about in said["arrays"].items():
+        typer.echo(f"  {name}: {' x '.join(map(str, about['shape']))} {about['dtype']}")
+    for kind, end in said["front_ends"].items():
+        parameters = ", ".join(f"{key} {value}" for key, value in end["parameters"].items())
+        typer.echo(f"\n{kind}, version {end['version']}, hash {end['hash']}:\n  {parameters}")
+    if said["genres"]:
+        genres = ", ".join(f"{name or '(none)'} {n:,}" for name, n in said["genres"].items())
+        typer.echo(f"\nGenres: {printable(genres)}")
+    if said["not_extracted"]:
+        typer.echo(f"\nNot extracted yet: {_n(said['not_extracted'], 'track')}")
+    if opened.quarantine:
+        typer.echo(f"\nIn quarantine: {_n(len(opened.quarantine), 'track')}")
+        for failure in opened.quarantine[:20]:
+            typer.echo(f"  {printable(failure.error)}: {printable(failure.reason)}")
+        if len(opened.quarantine) > 20:
+            typer.echo(f"  ... all of them are in {store / 'quarantine.csv'}")
+
+
+@features.command("export")
+def export(
+    store: _Store,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder to write to; made if need be."),
+    ],
+) -> None:
+    """Write a store in the forms that the other commands read.
+
+    Frames become small_tracks.csv, small_mel_frames.npz and small_mfcc.npz, for
+    `genrescope evaluate --data` and `genrescope train NETWORK --data`.
+    Descriptors become descriptors.parquet, for `genrescope lab`.
+    """
+    from genrescope.audio.store import FeatureStore
+    from genrescope.audio.store_export import export_prepared, export_table
+    from genrescope.errors import DataError
+
+    opened = FeatureStore.open(store)
+    kinds = [kind for kind in ("frames", "descriptors") if kind in opened.recipe.what]
+    if not kinds:
+        raise DataError(
+            f"{store}: holds mel alone, which is read from the store itself; extract frames or "
+            "descriptors, too"
+        )
+    if "frames" in kinds:
+        for path in export_prepared(opened, out):
+            typer.echo(path)
+    if "descriptors" in kinds:
+        typer.echo(export_table(opened, out / "descriptors.parquet"))
+
+
+# --- what a person reads ----------------------------------------------------
+
+
+def _recipe(out: Path, what: str | None, seconds: float | None, dtype: str | None) -> Recipe:
+    """What was asked for; where nothing was, what the store has."""
+    from genrescope.audio.store_recipe import Recipe, parse_what
+    from genrescope.audio.store_write import DESCRIPTION, read_description
+
+    there = Recipe()
+    if (out / DESCRIPTION).exists():
+        there = Recipe.from_dict(read_description(out))
+    return Recipe(
+        there.what if what is None else parse_what(what),
+        seconds=there.seconds if seconds is None else seconds,
+        dtype=there.dtype if dtype is None else dtype,
+    )
+
+
+def _unread(folder: Path, error: OSError) -> None:
+    from genrescope.apps.cli.render import printable
+
+    typer.echo(
+        f"{printable(str(folder))}: the folder cannot be read ({error.strerror or error}), and "
+        "what is in it is left out",
+        err=True,
+    )
+
+
+def _say(done: Summary, kind: str, out: Path, seconds: float) -> None:
+    if done.left_by is not None:
+        typer.echo(
+            f"Process {done.left_by} had ended in the middle; what it had not committed was done "
+            "again",
+            err=True,
+        )
+    new = done.added + done.replaced
+    rate = f" in {seconds:.0f} s, {new / seconds:.1f} a second" if new and seconds >= 1 else ""
+    typer.echo(f"{out}: {_n(done.rows, 'track')}; {new:,} now{rate} (source: {kind})")
+    for count, text in (
+        (done.kept, "were there already"),
+        (done.replaced, "had another file than before"),
+        (done.missing, "were there already, and their files are gone"),
+    ):
+        if count:
+            typer.echo(f"  {count:,} {text}")
+    if done.quarantined:
+        waiting = f", {done.waiting:,} not tried again (--retry does)" if done.waiting else ""
+        typer.echo(
+            f"{_n(done.quarantined, 'track')} in quarantine{waiting}: {out / 'quarantine.csv'} "
+            "says why",
+            err=True,
+        )
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+# --- progress ---------------------------------------------------------------
+
+
+@contextmanager
+def _progress(title: str, unit: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar on a terminal, a line now and then elsewhere; both on standard error."""
+    if not sys.stderr.isatty():
+        yield _Lines(title, unit)
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with bars.Progress(
+        bars.TextColumn(" {task.description}"),
+        bars.BarColumn(bar_width=max(8, min(40, console.width - 64))),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}", style="dim"),
+        bars.TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    ) as shown:
+        yield _Bar(shown, title, unit)
+
+
+class _Rate:
+    """How fast it goes, from the beginning."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, done: int) -> float:
+        return done / max(time.monotonic() - self._began, 1e-3)
+
+
+class _Bar:
+    """The bar; it moves no more often than an eye can see."""
+
+    def __init__(self, shown: Any, title: str, unit: str) -> None:
+        self._shown, self._title, self._unit = shown, title, unit
+        self._rate, self._at = _Rate(), 0.0
+        self._task = shown.add_task(title, total=None, rate="")
+
+    def __call__(self, done: int, total: int, failed: int) -> None:
+        now = time.monotonic()
+        if now - self._at < _FRESH and done != total:
+            return
+        self._at = now
+        rate = f"{self._rate(done):.1f} {self._unit}/s" + (f", {failed} bad" if failed else "")
+        self._shown.update(self._task, completed=done, total=total, rate=rate)
+
+
+class _Lines:
+    """A line every few seconds, and when it ends."""
+
+    def __init__(self, title: str, unit: str) -> None:
+        self._title, self._unit = title, unit
+        self._rate, self._at = _Rate(), time.monotonic()
+
+    def __call__(self, done: int, total: int, failed: int) -> None:
+        now = time.monotonic()
+        if now - self._at < _EVERY and done != total:
+            return
+        self._at = now
+        rate = self._rate(done)
+        left = int((total - done) / rate)
+        line = f"{self._title}: {done:,} of {total:,} {self._unit} ({done / total:.0%}), "
+        line += f"{rate:.1f}/s" + (f", {failed:,} failed" if failed else "")
+        if left:
+            line += f", {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+        typer.echo(line, err=True)

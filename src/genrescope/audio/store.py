@@ -1,0 +1,419 @@
+"""Features of many tracks on disk, to learn from.
+
+A store is a folder that :func:`genrescope.audio.store_write.extract` filled::
+
+    store.json             what it holds and by which parameters
+    manifest.jsonl         what is committed: parts, checksums, tracks
+    catalogue.json         what the source says of the tracks
+    quarantine.csv         tracks that could not be read, and why
+    parts/000000.mel.npy   128 tracks each: mel, frames, mfcc, descriptors
+
+Reading needs no lock: parts never change, and what is added meanwhile is not seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genrescope.audio import frames
+from genrescope.audio.descriptors import DESCRIPTOR_NAMES
+from genrescope.audio.store_journal import Failure, Journal, Row
+from genrescope.audio.store_recipe import Recipe, to_decibels
+from genrescope.audio.store_sources import Catalogue
+from genrescope.audio.store_write import PARTS, part_file, read_description
+from genrescope.catalog.fma_tables import import_pyarrow
+from genrescope.catalog.prepared import PreparedData
+from genrescope.errors import DataError
+
+__all__ = ["DescriptorTable", "FeatureStore"]
+
+Indices = Sequence[int] | npt.NDArray[np.integer[Any]] | slice | None
+
+_MAPPED = 256  # files that are open at once
+
+
+@dataclass(frozen=True, eq=False)
+class DescriptorTable:
+    """Descriptors of tracks.
+
+    Attributes
+    ----------
+    ids : np.ndarray [shape=(n,), str]
+    names : tuple of 518 str
+        As in FMA's features.csv; see :data:`genrescope.audio.descriptors.DESCRIPTOR_NAMES`.
+    values : np.ndarray [shape=(n, 518), float32]
+    """
+
+    ids: npt.NDArray[np.str_]
+    names: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class FeatureStore:
+    """A feature store, to be read; made by :meth:`open`.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    recipe : Recipe
+        What it holds.
+    front_ends : dict of str to dict
+        Name, version, parameters and hash of what computed each feature.
+    rows : list of Row
+        What is known of each track's file, in the order of `ids`.
+    quarantine : list of Failure
+        Tracks that could not be read, by id.
+
+    Examples
+    --------
+    >>> store = FeatureStore.open("features")  # doctest: +SKIP
+    >>> store.mel([0, 5, 9]).shape  # doctest: +SKIP
+    (3, 128, 1292)
+    """
+
+    def __init__(self, path: Path, said: dict[str, Any], journal: Journal) -> None:
+        self.path = path
+        self.recipe = Recipe.from_dict(said)
+        self.front_ends: dict[str, dict[str, Any]] = said["front_ends"]
+        self.made_with: dict[str, str] = said["made_with"]
+        self.journal = journal
+        places = sorted((place, id_) for id_, place in journal.places.items())
+        self.rows: list[Row] = [journal.rows[id_] for _, id_ in places]
+        self._part = np.array([part for (part, _), _ in places], dtype=np.int64)
+        self._at = np.array([at for (_, at), _ in places], dtype=np.int64)
+        self.quarantine: list[Failure] = [journal.failures[i] for i in sorted(journal.failures)]
+        self._maps: OrderedDict[tuple[str, int], npt.NDArray[Any]] = OrderedDict()
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> FeatureStore:
+        """Open a store as it is now.
+
+        Parameters
+        ----------
+        path : path
+            Its folder.
+
+        Returns
+        -------
+        FeatureStore
+
+        Raises
+        ------
+        DataError
+            If there is none, or it is damaged.
+        """
+        folder = Path(path)
+        said = read_description(folder)
+        try:
+            return cls(folder, said, Journal.read(folder))
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{folder}: store.json or manifest.jsonl is not as it was written "
+                f"({type(error).__name__}: {error}); copy the store again"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        what = ", ".join(self.recipe.what)
+        return f"<FeatureStore {str(self.path)!r}: {len(self)} tracks; {what}>"
+
+    @cached_property
+    def ids(self) -> npt.NDArray[np.str_]:
+        """Names of the tracks [shape=(n,), str], in the order of all that this gives out."""
+        return np.array([row.id for row in self.rows], dtype=np.str_)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """What the source says of the tracks, those among them that are not in the store."""
+        return Catalogue.read(self.path) or Catalogue((), (), {}, "folder")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the source says of the tracks: names for :meth:`column`."""
+        return tuple(self.catalogue.columns)
+
+    def column(self, name: str) -> list[Any]:
+        """What the source says of each track, such as its ``genre_top``; None: not known.
+
+        Raises
+        ------
+        DataError
+            If the source has no such column.
+        """
+        if name not in self.catalogue.columns:
+            raise DataError(
+                f"{self.path}: its source has no column {name!r}; it has: "
+                f"{', '.join(self.columns) or 'none'}"
+            )
+        known = dict(zip(self.catalogue.ids, self.catalogue.columns[name], strict=True))
+        return [known.get(row.id) for row in self.rows]
+
+    def texts(self, name: str) -> npt.NDArray[np.str_]:
+        """A column as text [shape=(n,), str]; empty where there is none."""
+        cells = self.column(name) if name in self.columns else [None] * len(self)
+        return np.array(["" if cell is None else str(cell) for cell in cells], dtype=np.str_)
+
+    # --- features --------------------------------------------------------------
+
+    def mel(self, indices: Indices = None) -> npt.NDArray[Any]:
+        """Mel spectrograms as they are stored.
+
+        Parameters
+        ----------
+        indices : sequence of int, slice or None
+            Positions in `ids`, in any order; None is all.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, 128, frames), uint8 or float16]
+            Bands (row 0 the lowest) by frames of 23.2 ms. Decibels below the loudest value of
+            the excerpt: float16 from -80 to 0; uint8 from 0 (-80 dB) to 255 (0 dB). Tracks
+            shorter than the recipe are filled up with -80 dB; ``rows[i].mel_frames`` says where
+            the sound ends.
+
+        Raises
+        ------
+        DataError
+            If the store has no mel spectrograms, or a file is damaged.
+        IndexError
+            If there is no such position.
+        """
+        return self._rows_of("mel", "mel", indices)
+
+    def decibels(self, indices: Indices = None) -> npt.NDArray[np.float32]:
+        """The same as :meth:`mel` in dB below the loudest [shape=(n, 128, frames), float32]."""
+        return to_decibels(self.mel(indices))
+
+    def frames(
+        self, indices: Indices = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
+        """What the shipped recogniser reads, as FMA-small was prepared.
+
+        Returns
+        -------
+        mel : np.ndarray [shape=(n, 128, 128), uint8]
+        mfcc_3s : np.ndarray [shape=(n, 130, 20), float16]
+            See :class:`genrescope.catalog.prepared.PreparedData`.
+        """
+        mel = self._rows_of("frames", "frames", indices)
+        return mel, self._rows_of("frames", "mfcc", indices)
+
+    def frame_features(self, indices: Indices = None) -> npt.NDArray[np.float32]:
+        """The recogniser's feature rows [shape=(n, 20192), float32].
+
+        Those of :func:`genrescope.audio.frames.describe_file` for the first 30 s of each track.
+        """
+        chosen = self._chosen(indices)
+        mel, mfcc = self.frames(chosen)
+        out = np.empty((len(chosen), frames.N_FEATURES), np.float32)
+        lengths = np.array([self.rows[i].dense_frames for i in chosen.tolist()], dtype=np.int64)
+        for length in np.unique(lengths).tolist():
+            rows = np.flatnonzero(lengths == length)
+            if length == frames.DENSE_FRAMES:
+                out[rows] = frames.describe_prepared(mel[rows], mfcc[rows])
+                continue
+            # What was repeated to fill the array is not heard twice.
+            dense = mfcc[rows, :length].astype(np.float32).transpose(0, 2, 1)
+            db = mel[rows].astype(np.float32) * np.float32(frames.RANGE_DB / 255.0)
+            out[rows] = frames.describe_decibels(db, np.ascontiguousarray(dense))
+        return out
+
+    def descriptors(self, indices: Indices = None) -> DescriptorTable:
+        """The 518 descriptors of tracks.
+
+        Parameters
+        ----------
+        indices : sequence of int, slice or None
+            As in :meth:`mel`.
+
+        Returns
+        -------
+        DescriptorTable
+
+        Raises
+        ------
+        DataError
+            If the store has none, or a file is damaged.
+        MissingExtraError
+            If pyarrow is not installed.
+        """
+        self._require("descriptors")
+        chosen = self._chosen(indices)
+        values = np.empty((len(chosen), len(DESCRIPTOR_NAMES)), np.float32)
+        part, at = self._part[chosen], self._at[chosen]
+        for number in np.unique(part).tolist():
+            rows = np.flatnonzero(part == number)
+            values[rows] = self._read_descriptors(number)[at[rows]]
+        return DescriptorTable(self.ids[chosen], DESCRIPTOR_NAMES, values)
+
+    def prepared(self, indices: Indices = None) -> PreparedData:
+        """The frames as training and evaluation take them.
+
+        Returns
+        -------
+        PreparedData
+            ``track_id`` is the id where all ids are numbers, otherwise the position in the store.
+            ``artist_id`` is what the source says, or else the artist in the file's tags.
+
+        Raises
+        ------
+        DataError
+            If the store has no frames.
+        """
+        chosen = self._chosen(indices)
+        mel, mfcc = self.frames(chosen)
+        ids = self.ids
+        numbers = len(ids) and all(id_.isascii() and id_.isdigit() for id_ in ids.tolist())
+        track_id = ids.astype(np.int64) if numbers else np.arange(len(ids), dtype=np.int64)
+        artist = self._first("artist_id", "artist_name", "artist", tag="artist")
+        return PreparedData(
+            track_id=track_id[chosen],
+            mel=mel,
+            mfcc_3s=mfcc,
+            vggish=None,
+            genre_top=self.texts("genre_top")[chosen],
+            artist_id=artist[chosen],
+            title=self._first("title", tag="title")[chosen],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What is in the store, as plain values for JSON."""
+        catalogue, said = self.catalogue, self.recipe.to_dict()
+        known = set(self.journal.rows) | set(self.journal.failures)
+        rows = sum(len(part.ids) for part in self.journal.parts)
+        files = [file for part in self.journal.parts for file in part.files.values()]
+        shapes = {
+            name: {"shape": [len(self), *shape], "dtype": str(kind)}
+            for name, (shape, kind) in self.recipe.arrays.items()
+        }
+        if "descriptors" in self.recipe.what:
+            shapes["descriptors"] = {
+                "shape": [len(self), len(DESCRIPTOR_NAMES)],
+                "dtype": "float32",
+            }
+        return {
+            "store": str(self.path),
+            "source": catalogue.kind,
+            "simulated": catalogue.simulated,
+            "tracks": len(self),
+            "quarantined": dict(Counter(failure.error for failure in self.quarantine)),
+            "not_extracted": sum(id_ not in known for id_ in catalogue.ids),
+            "replaced_rows": rows - len(self),
+            "parts": len(self.journal.parts),
+            "bytes": sum(size for size, _ in files),
+            "seconds": round(sum(row.seconds for row in self.rows), 1),
+            "arrays": shapes,
+            "genres": dict(sorted(Counter(self.texts("genre_top").tolist()).items()))
+            if "genre_top" in self.columns
+            else {},
+            "columns": list(self.columns),
+            "recipe": {name: said[name] for name in ("what", "seconds", "dtype")},
+            "front_ends": json.loads(json.dumps(self.front_ends)),
+            "made_with": dict(self.made_with),
+        }
+
+    # --- files -----------------------------------------------------------------
+
+    def _first(self, *names: str, tag: str) -> npt.NDArray[np.str_]:
+        """The first of some columns that says anything, and the tags where none does."""
+        columns = [self.texts(name).tolist() for name in names if name in self.columns]
+        columns.append([getattr(row, tag) for row in self.rows])
+        cells = [next((text for text in row if text), "") for row in zip(*columns, strict=True)]
+        return np.array(cells, dtype=np.str_)
+
+    def _require(self, kind: str) -> None:
+        if kind not in self.recipe.what:
+            raise DataError(
+                f"{self.path}: holds {', '.join(self.recipe.what)} and no {kind}; extract it into "
+                f"another store with --what {kind}"
+            )
+
+    def _chosen(self, indices: Indices) -> npt.NDArray[np.int64]:
+        n = len(self)
+        if indices is None or isinstance(indices, slice):
+            return np.arange(n)[indices or slice(None)]
+        chosen = np.asarray(indices)
+        if chosen.size == 0:
+            return np.empty(0, np.int64)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            raise DataError(
+                f"the indices are {chosen.dtype} {chosen.shape}; give whole numbers in a row, "
+                f"0 to {n - 1}"
+            )
+        if chosen.min() < -n or chosen.max() >= n:
+            wrong = int(chosen.max() if chosen.max() >= n else chosen.min())
+            raise IndexError(f"there is no track {wrong}; the store has {n}, from 0 to {n - 1}")
+        return np.where(chosen < 0, chosen + n, chosen).astype(np.int64)
+
+    def _rows_of(self, kind: str, name: str, indices: Indices) -> npt.NDArray[Any]:
+        self._require(kind)
+        chosen = self._chosen(indices)
+        shape, dtype = self.recipe.arrays[name]
+        out = np.empty((len(chosen), *shape), dtype)
+        part, at = self._part[chosen].tolist(), self._at[chosen].tolist()
+        # In the order of the disk, whatever the order asked for.
+        for i in np.lexsort((at, part)).tolist() if len(chosen) else ():
+            out[i] = self._mapped(name, part[i])[at[i]]
+        return out
+
+    def _mapped(self, name: str, number: int) -> npt.NDArray[Any]:
+        """An array of a part, mapped into memory."""
+        key = (name, number)
+        if key in self._maps:
+            self._maps.move_to_end(key)
+            return self._maps[key]
+        shape, dtype = self.recipe.arrays[name]
+        path = self.path / PARTS / part_file(number, name)
+        rows = len(self.journal.parts[number].ids)
+        try:
+            # Not as np.memmap: its views cost more than the copying.
+            found: npt.NDArray[Any] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path}: cannot be read ({error}); `genrescope features verify {self.path}` "
+                "says what is damaged"
+            ) from error
+        if found.shape != (rows, *shape) or found.dtype != dtype:
+            raise DataError(
+                f"{path}: holds {found.dtype} {found.shape}, expected {dtype} {(rows, *shape)}; "
+                f"`genrescope features verify {self.path}` says what is damaged"
+            )
+        self._maps[key] = found
+        if len(self._maps) > _MAPPED:
+            self._maps.popitem(last=False)
+        return found
+
+    def _read_descriptors(self, number: int) -> npt.NDArray[np.float32]:
+        """The descriptors of a part [rows, 518]."""
+        pa = import_pyarrow()
+        path = self.path / PARTS / part_file(number, "descriptors")
+        try:
+            table = pa.parquet.ParquetFile(path).read(
+                columns=list(DESCRIPTOR_NAMES), use_threads=False
+            )
+            columns = [table[name].to_numpy() for name in DESCRIPTOR_NAMES]
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise DataError(
+                f"{path}: cannot be read ({error}); `genrescope features verify {self.path}` "
+                "says what is damaged"
+            ) from error
+        values: npt.NDArray[np.float32] = np.stack(columns, axis=1)
+        return values
