@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from genrescope.explain.signal_figures import Scales
     from genrescope.learn.prediction import Prediction
 
-__all__ = ["HALF", "LookPaths", "facts_of", "write_look"]
+__all__ = ["LookPaths", "check_folder", "facts_of", "write_look"]
 
-HALF = 4.7  # inches: one of two pictures side by side
+_HALF = 4.7  # inches: one of two pictures side by side
 _FORMAT = "genrescope look 1"  # of facts.json
 _LETTERS = "AB"
 
@@ -121,6 +121,17 @@ def facts_of(signal: TrackSignal) -> tuple[tuple[str, str], ...]:
         ("tempo", tempo_in_words(signal)),
         ("onsets", onsets_in_words(signal)),
     )
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a place where :func:`write_look` would not write, before anything is computed.
+
+    Raises
+    ------
+    DataError
+        If `out` is a file, or a folder with a page that is not of this kind.
+    """
+    _earlier(out)
 
 
 def write_look(
@@ -248,7 +259,7 @@ def _pictures(
         draw = (
             partial(pipeline, signal, scales)
             if key == "pipeline"
-            else partial(_DRAW[key], signal, scales, width=HALF if pair else WIDTH)
+            else partial(_DRAW[key], signal, scales, width=_HALF if pair else WIDTH)
         )
         picture = draw(key=name, track=track)
         if picture is not None:

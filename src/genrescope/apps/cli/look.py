@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from genrescope.explain.signal import TrackSignal
     from genrescope.learn.prediction import Prediction
+    from genrescope.learn.recogniser import Recogniser
 
 __all__ = ["look"]
 
@@ -88,8 +89,12 @@ def look(
     elif moments and len(moments) < len(files):  # pragma: no cover - two files at most
         raise typer.BadParameter("give --at once, or once for each file")
 
-    from genrescope.explain.signal_page import write_look
+    from genrescope.explain.signal_page import check_folder, write_look
+    from genrescope.learn.recogniser import Recogniser
 
+    folder = out if out is not None else _folder(files)
+    check_folder(folder)
+    recogniser = Recogniser.load(bundle)
     screen = console(sys.stderr)
     with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
 
@@ -102,8 +107,7 @@ def look(
             now(f"looking at {printable(path.name)}")
             moment = moments[place] if moments else None
             signals.append(_signal(path, seconds=seconds, at=moment))
-            verdicts.append(_verdict(path, bundle))
-        folder = out if out is not None else _folder(files)
+            verdicts.append(_verdict(recogniser, path))
         now("drawing")
         paths = write_look(
             signals,
@@ -123,12 +127,10 @@ def _signal(path: Path, *, seconds: float, at: float | None) -> TrackSignal:
     return analyse_excerpt(read_excerpt(path, seconds=seconds, at=at), at=at)
 
 
-def _verdict(path: Path, bundle: str) -> Prediction | None:
+def _verdict(recogniser: Recogniser, path: Path) -> Prediction | None:
     """What the recogniser says of the whole track; None where there is too little to hear."""
     from genrescope.errors import AudioError
-    from genrescope.learn.recogniser import Recogniser
 
-    recogniser = Recogniser.load(bundle)
     try:
         return recogniser.predict(path)
     except AudioError:  # the excerpt could be read, so it is the rest that cannot
