@@ -38,6 +38,7 @@ __all__ = ["Extracted", "Job", "extract_file", "extract_samples", "look"]
 FloatArray = npt.NDArray[np.float32]
 
 _SILENCE = 1e-4  # peak amplitude: -80 dB of full scale
+_FEW = 1 + int(1.6 * MEL_HZ) // MEL_HOP  # frames; a shorter piece is repeated as sound
 
 
 @dataclass(frozen=True)
@@ -196,9 +197,9 @@ def extract_samples(
         _require_sound(window, sr)
         arrays["frames"] = frames.mel_frames(window, sr=sr, exact=True)
         same = len(window) == len(excerpt) and "mel" in recipe.what
-        dense = _dense_mfcc(db if same else _mel_decibels(window, sr))
+        dense = _dense_mfcc(window, sr, db if same else _mel_decibels(window, sr))
         facts["dense_frames"] = len(dense)
-        # A piece shorter than 3 s is repeated, as the recogniser hears it.
+        # A piece shorter than 3 s is repeated, as the recogniser reads it.
         repeated = dense[np.arange(frames.DENSE_FRAMES) % len(dense)]
         arrays["mfcc"] = repeated.astype(np.float16)
     if "descriptors" in recipe.what:
@@ -259,8 +260,10 @@ def _picture(db: FloatArray, recipe: Recipe) -> npt.NDArray[Any]:
     return quantise(full, dtype=recipe.dtype)
 
 
-def _dense_mfcc(db: FloatArray) -> FloatArray:
+def _dense_mfcc(y: FloatArray, sr: int, db: FloatArray) -> FloatArray:
     """The first 3 s of MFCC [at most 130, 20], over the floor of the whole window."""
+    if db.shape[1] < _FEW:
+        return frames.dense_mfcc(y, sr=sr, peak_db=float(db.max())).T
     floor = np.float32(float(db.max()) - RANGE_DB)
     first = np.maximum(db[:, : frames.DENSE_FRAMES], floor)
     dense: FloatArray = (mfcc_matrix(N_MFCC, MEL_BANDS) @ first).T

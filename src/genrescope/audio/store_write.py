@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from genrescope import __version__
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES
 from genrescope.audio.files import printable
 from genrescope.audio.store_disk import (
@@ -244,15 +243,22 @@ def _settle(store: Path, recipe: Recipe | None) -> Recipe:
                 "Storing descriptors (all but --what mel,frames)", extra="lab", package="pyarrow"
             ) from error
     if not (store / DESCRIPTION).exists():
-        versions = {name: metadata.version(name) for name in ("numpy", "soxr", "soundfile", "av")}
         said = {
             "format": _FORMAT,
             "version": _VERSION,
             **settled.to_dict(),
-            "made_with": {"genrescope": __version__, **versions},
+            "made_with": _versions(),
         }
         replace_file(store / DESCRIPTION, (json.dumps(said, indent=2) + "\n").encode())
     return settled
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("genrescope", "numpy", "soxr", "soundfile", "av"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # run from its source
+            found[name] = metadata.version(name)
+    return found
 
 
 def strays(store: Path, journal: Journal) -> list[Path]:
