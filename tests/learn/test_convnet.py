@@ -135,3 +135,22 @@ def test_every_parameter_learns(name: str) -> None:
     net = build(find(name), n_genres=4)
     net(torch.randn(4, 1, 64, 64)).square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def spread(net: torch.nn.Module, x: torch.Tensor) -> float:
+    """How far apart the answers on different tracks are."""
+    with torch.no_grad():
+        return float(net(x).std(dim=0).mean())
+
+
+def test_what_tells_tracks_apart_reaches_the_answer() -> None:
+    """Torch's own first weights lose it on the way, and the network then learns a constant."""
+    x = torch.randn(8, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for init in ("he", "glorot", "torch"):
+        torch.manual_seed(0)
+        found[init] = spread(build(find("cs464-cnn@1x128x128", {"init": init})), x)
+    assert found["torch"] < found["glorot"] < found["he"]
+    assert found["torch"] < 0.01 < 0.1 < found["he"]
+    with pytest.raises(TrainingError, match="choose he, glorot or torch"):
+        build(find("naive-cnn", {"init": "zeros"}))

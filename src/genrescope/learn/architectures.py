@@ -110,6 +110,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         module="genrescope.learn.convnet",
         factory="StudyCNN",
         input_shape=(3, 128, 1292),
+        options={"init": "he"},
         settings={"learning_rate": 5e-4},
     ),
     Architecture(
@@ -118,6 +119,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         description="Three convolutions and one linear layer: small enough to draw whole.",
         module="genrescope.learn.convnet",
         factory="NaiveCNN",
+        options={"init": "he"},
     ),
     Architecture(
         key="cs464-vit",

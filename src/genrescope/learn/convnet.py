@@ -19,7 +19,7 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have torch
     raise MissingExtraError("networks", extra="deep", package="torch") from error
 
-__all__ = ["STUDY_CHANNELS", "CompactCNN", "NaiveCNN", "StudyCNN"]
+__all__ = ["STUDY_CHANNELS", "CompactCNN", "NaiveCNN", "StudyCNN", "TimePool"]
 
 #: Filters of the seven blocks of the study's network.
 STUDY_CHANNELS = (4, 8, 16, 32, 64, 128, 256)
@@ -40,9 +40,16 @@ class StudyCNN(nn.Sequential):
         Channels, bands and frames; the study's were 3, 128 and 1,292. At least 64 x 64.
     n_genres : int
         Size of the output.
+    init : str
+        First weights: "he" (He et al. 2015), "glorot" (Glorot and Bengio 2010), or "torch" for
+        torch's own. Nine plain layers of torch's own shrink what tells two tracks apart a
+        thousandfold, and Adam at 1e-3 then ends at a constant answer. Which ones the study had is
+        not known.
     """
 
-    def __init__(self, *, input_shape: tuple[int, int, int], n_genres: int) -> None:
+    def __init__(
+        self, *, input_shape: tuple[int, int, int], n_genres: int, init: str = "he"
+    ) -> None:
         channels, height, width = input_shape
         layers: list[nn.Module] = []
         for block, filters in enumerate(STUDY_CHANNELS):
@@ -59,6 +66,7 @@ class StudyCNN(nn.Sequential):
             nn.Linear(_STUDY_HIDDEN, n_genres),
         ]
         super().__init__(*layers)
+        _draw_weights(self, init)
 
 
 class NaiveCNN(nn.Sequential):
@@ -72,9 +80,13 @@ class NaiveCNN(nn.Sequential):
         Channels, bands and frames; at least 64 x 64.
     n_genres : int
         Size of the output.
+    init : str
+        First weights, as of :class:`StudyCNN`.
     """
 
-    def __init__(self, *, input_shape: tuple[int, int, int], n_genres: int) -> None:
+    def __init__(
+        self, *, input_shape: tuple[int, int, int], n_genres: int, init: str = "he"
+    ) -> None:
         channels, height, width = input_shape
         layers: list[nn.Module] = []
         for filters in _NAIVE_CHANNELS:
@@ -88,6 +100,21 @@ class NaiveCNN(nn.Sequential):
         _check_left(height, width, input_shape, least=_NAIVE_POOL ** len(_NAIVE_CHANNELS))
         layers += [nn.Flatten(), nn.Linear(channels * height * width, n_genres)]
         super().__init__(*layers)
+        _draw_weights(self, init)
+
+
+def _draw_weights(net: nn.Module, init: str) -> None:
+    if init not in ("he", "glorot", "torch"):
+        raise TrainingError(f"init is {init!r}; choose he, glorot or torch")
+    for layer in net.modules():
+        if init == "torch" or not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        if init == "he":
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        else:
+            nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def _check_left(height: int, width: int, shape: tuple[int, int, int], *, least: int) -> None:
