@@ -116,7 +116,7 @@ def test_the_record_says_what_was_done(folder: Path, done: tuple[Path, dict[str,
 def test_what_happens_is_told(
     done: tuple[Path, dict[str, Any]], told: list[tuple[str, Any]]
 ) -> None:
-    events = [event for event, _ in told]
+    events = [event for event, _ in told if event != "note"]
     assert events == [
         "start",
         *["epoch"] * 3,
@@ -128,7 +128,8 @@ def test_what_happens_is_told(
     ]
     assert told[0][1]["parts"] == ["fold-0", "fold-1", "all"]
     lines = (done[0] / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["event"] for line in lines[: len(events)]] == events
+    logged = [json.loads(line)["event"] for line in lines[: len(told)]]
+    assert logged == [event for event, _ in told]
 
 
 def test_the_curves(done: tuple[Path, dict[str, Any]]) -> None:
@@ -233,6 +234,32 @@ def test_a_network_that_cannot_be_built_leaves_nothing(folder: Path, tmp_path: P
     with pytest.raises(TrainingError, match="cannot be shared"):
         train_network(folder, tmp_path / "out", plan=plan_of(architecture=wrong), device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_learnt_nothing_does_not_pass_for_a_bad_one(
+    tmp_path: Path,
+) -> None:
+    """A constant answer scores as chance does; the run says that it failed to train."""
+    told: list[str] = []
+
+    def report(event: str, details: Any) -> None:
+        if event == "note":
+            told.append(details["text"])
+
+    for name, db, rate, epochs in (("deaf", 0.0, 1e-7, 1), ("hears", 9.0, 1e-2, 12)):
+        data = make_prepared(
+            tmp_path / name, n_artists=32, tracks_each=2, genre_db=db, artist_db=0.5
+        )
+        settings = {"epochs": epochs, "learning_rate": rate, "ema": 0.0, "mixup": 0.0}
+        plan = plan_of(settings=settings, only=(0,), export=False)
+        out = tmp_path / f"run-{name}"
+        found = train_network(data, out, plan=plan, device="cpu", threads=1, report=report)
+        assert found is not None
+        assert found["folds_that_learnt_nothing"] == ([0] if name == "deaf" else [])
+        said = "done, but 1 of 1 fold(s) learnt nothing" if name == "deaf" else "done"
+        assert read_run(out).state == said
+    assert len(told) == 1
+    assert "fold-0 learnt nothing" in told[0]
 
 
 def test_precision_follows_the_device() -> None:

@@ -53,6 +53,9 @@ def _print(compared: Mapping[str, Any]) -> None:
     done = [run for run in compared["runs"] if run["scores"] is not None]
     if done:
         screen.print(_table(done), soft_wrap=False)
+    for run in done:
+        if run["state"] != "done":
+            screen.print(Text(f" {_name(run)} ({run['folder']}): {run['state']}", style="yellow"))
     for run in compared["runs"]:
         if run["scores"] is None:
             screen.print(Text(f" {_name(run)} ({run['folder']}): not done, {run['state']}"))

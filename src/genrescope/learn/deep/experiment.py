@@ -51,6 +51,7 @@ CURVES = "curves.csv"
 _FOLD_SEED = 0
 _FIRST_WEIGHTS = 2**31  # an epoch that never comes: where the seed of the first weights is taken
 _CALIBRATION_FOLDS = 5
+_BLIND = 0.99  # of the log-loss of a blind guess; above it nothing was learnt
 _TARGET_ACCURACY = 0.75
 _CONFORMAL_LEVEL = 0.9
 
@@ -246,8 +247,27 @@ class _Run:
                 best_epoch=trained.best_epoch,
                 seconds=round(trained.seconds, 1),
             )
+            if self._learnt_nothing(k):
+                self.folder.report(
+                    "note",
+                    text=f"{name} learnt nothing: on held-out artists its best epoch is no better "
+                    "than the shares of the genres. Its score is that of a network that failed to "
+                    "train; look at the curves, and try a lower --lr or other first weights",
+                )
             write_curves(self.out / CURVES, self.histories)  # to look at while it goes on
         self.world.wait()
+
+    def _learnt_nothing(self, k: int) -> bool:
+        """Whether a fold's best epoch says no more than how frequent each genre is."""
+        rows = np.flatnonzero(self.folds != k)
+        y = self.data.y[rows]
+        held = holdout(
+            y, self.data.artist[rows], fraction=self.plan.settings.held_out, seed=self.plan.seed
+        )
+        counts = np.bincount(y[~held], minlength=len(self.data.genres)) + 1.0
+        blind = -float(np.log(counts / counts.sum())[y[held]].mean())
+        history = self.histories[f"fold-{k}"]
+        return min(row["held_out_log_loss"] for row in history) > _BLIND * blind
 
     # --- what comes of it ---
 
@@ -274,6 +294,7 @@ class _Run:
             "parameters": self.parameters,
             "folds_scored": done,
             "accuracy_by_fold": self.judged.by_fold,
+            "folds_that_learnt_nothing": [k for k in done if self._learnt_nothing(k)],
             "temperatures": temperatures,
             "training": _training(ordered),
             "scores": self.judged.scores.to_dict(),

@@ -48,7 +48,7 @@ class RunRow:
     data_sha256, device, precision : str
         What it was trained on, and where.
     state : str
-        "done", or how far it is.
+        "done", "done, but ..." where folds learnt nothing, or how far it is.
     """
 
     folder: Path
@@ -151,10 +151,17 @@ def read_run(folder: Path) -> RunRow:
             data_sha256=record["data_sha256"],
             device=record["device"],
             precision=record["precision"],
-            state="done" if found else _last_words(folder),
+            state=_outcome(found) if found else _last_words(folder),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder}: its record lacks {error}; the run was damaged") from error
+
+
+def _outcome(found: dict[str, Any]) -> str:
+    failed = found.get("folds_that_learnt_nothing", [])
+    if not failed:
+        return "done"
+    return f"done, but {len(failed)} of {len(found['folds_scored'])} fold(s) learnt nothing"
 
 
 def _default_run(folder: Path, record: dict[str, Any]) -> RunRow:
