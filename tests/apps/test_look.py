@@ -60,6 +60,8 @@ def test_two_tracks(music: Path, tmp_path: Path) -> None:
     assert "Held notes have" in text
     assert text.splitlines()[-1] == str(Path("look-drums-song") / "index.html")
     assert "<audio" not in (tmp_path / "look-drums-song" / "index.html").read_text("utf-8")
+    facts = json.loads((tmp_path / "look-drums-song" / "facts.json").read_text("utf-8"))
+    assert [round(track["seconds"], 1) for track in facts["tracks"]] == [6.0, 6.0]
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_pictures_lose_nothing_but_weight() -> None:
         small = canvas.done("x").drawing.svg
     found = re.findall(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", small)
     pictures = [Image.open(io.BytesIO(base64.b64decode(one))) for one in found]
-    assert any(p.mode == "P" and p.size == (300, 20) for p in pictures)
+    assert any(p.mode == "P" and p.size == (300, 200) for p in pictures)
     assert lighter(small) == small
 
 

@@ -174,13 +174,20 @@ def image(
 
 
 def _seen(axes: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """No more numbers than can be seen, each the mean of those that it stands for."""
+    """As many numbers as can be seen.
+
+    Where there are more, each is the mean of those that it stands for; where there are fewer,
+    they are repeated, since a browser would blur them.
+    """
     inches = axes.get_position().width * axes.figure.get_figwidth()
     most = round(_DOTS * inches)
-    if values.shape[1] <= most:
-        return values
-    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.asarray(picture.resize((most, len(values)), Image.Resampling.BOX))
+    rows, columns = values.shape
+    if columns > most:
+        picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
+        values = np.asarray(picture.resize((most, rows), Image.Resampling.BOX))
+    else:
+        values = np.repeat(values, max(1, most // columns), axis=1)
+    return np.repeat(values, max(1, _DOTS // rows), axis=0)
 
 
 def hertz(value: float) -> str:

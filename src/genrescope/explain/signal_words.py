@@ -119,10 +119,12 @@ def excerpt_in_words(signal: TrackSignal) -> str:
     if piece.chosen == "whole":
         return f"the whole track, {piece.seconds:.1f} s"
     why = "the loudest part" if piece.chosen == "loudest" else "around the moment asked for"
-    return (
-        f"{_seconds(signal.start)} to {_seconds(signal.stop)} of {_seconds(piece.track_seconds)}, "
-        f"{why}"
-    )
+    ends = (signal.start, signal.stop, piece.track_seconds)
+    if piece.track_seconds < 60:
+        start, stop, length = (f"{end:.1f}" for end in ends)
+        return f"{start} to {stop} s of {length} s, {why}"
+    start, stop, length = (_clock(end) for end in ends)
+    return f"{start} to {stop} of {length}, {why}"
 
 
 def tempo_in_words(signal: TrackSignal) -> str:
@@ -191,10 +193,9 @@ def share(value: float) -> str:
     return "less than 1\u00a0%" if value < 0.005 else f"{100 * value:.0f}\u00a0%"
 
 
-def _seconds(value: float) -> str:
-    if value < 60:
-        return f"{value:.0f} s"
-    return f"{int(value + 0.5) // 60}:{int(value + 0.5) % 60:02d}"
+def _clock(seconds: float) -> str:
+    whole = int(seconds + 0.5)
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def _waveform(signal: TrackSignal) -> str:

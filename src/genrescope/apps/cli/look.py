@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from genrescope.explain.signal import TrackSignal
+    from genrescope.explain.signal_excerpt import Excerpt
     from genrescope.learn.prediction import Prediction
     from genrescope.learn.recogniser import Recogniser
 
 __all__ = ["look"]
 
 _LABEL = 10  # cells
+_HARDLY = 0.5  # s
 _SECONDS = 30.0  # as genrescope.explain.signal_excerpt.DEFAULT_SECONDS, which loads NumPy
 
 
@@ -34,7 +36,7 @@ def look(
     other: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE_B]", show_default=False, help="A second track, to be set beside it."
+            metavar="FILE_B", show_default=False, help="A second track, to be set beside it."
         ),
     ] = None,
     out: Annotated[
@@ -72,7 +74,7 @@ def look(
     """See and hear what is in a track: waveform, spectrum, mel bands, notes, rhythm.
 
     Writes one page that plays the sound in step with its pictures, and each picture as SVG and
-    PNG. Of a long track an excerpt is shown.
+    PNG. Of a long track an excerpt is shown; two tracks get excerpts of one length.
 
     Examples:
 
@@ -89,6 +91,7 @@ def look(
     elif moments and len(moments) < len(files):  # pragma: no cover - two files at most
         raise typer.BadParameter("give --at once, or once for each file")
 
+    from genrescope.explain.signal import analyse_excerpt
     from genrescope.explain.signal_page import check_folder, write_look
     from genrescope.learn.recogniser import Recogniser
 
@@ -102,12 +105,13 @@ def look(
             if status is not None:
                 status.update(f"{what} ...")
 
+        now("listening")
+        pieces = _pieces(files, seconds=seconds, moments=moments)
         signals, verdicts = [], []
-        for place, path in enumerate(files):
-            now(f"looking at {printable(path.name)}")
-            moment = moments[place] if moments else None
-            signals.append(_signal(path, seconds=seconds, at=moment))
-            verdicts.append(_verdict(recogniser, path))
+        for place, piece in enumerate(pieces):
+            now(f"looking at {printable(piece.path.name)}")
+            signals.append(analyse_excerpt(piece, at=moments[place] if moments else None))
+            verdicts.append(_verdict(recogniser, piece.path))
         now("drawing")
         paths = write_look(
             signals,
@@ -120,11 +124,19 @@ def look(
     typer.echo(os.fspath(paths.index))
 
 
-def _signal(path: Path, *, seconds: float, at: float | None) -> TrackSignal:
-    from genrescope.explain.signal import analyse_excerpt
+def _pieces(files: list[Path], *, seconds: float, moments: list[float]) -> list[Excerpt]:
+    """An excerpt of each file, all of one length: the shortest track decides."""
     from genrescope.explain.signal_excerpt import read_excerpt
 
-    return analyse_excerpt(read_excerpt(path, seconds=seconds, at=at), at=at)
+    at: list[float | None] = [*moments] if moments else [None] * len(files)
+    pieces = [read_excerpt(p, seconds=seconds, at=t) for p, t in zip(files, at, strict=True)]
+    shortest = min(piece.seconds for piece in pieces)
+    return [
+        read_excerpt(piece.path, seconds=shortest, at=t)
+        if piece.seconds > shortest + _HARDLY
+        else piece
+        for piece, t in zip(pieces, at, strict=True)
+    ]
 
 
 def _verdict(recogniser: Recogniser, path: Path) -> Prediction | None:
