@@ -241,7 +241,8 @@ def test_runs_in_a_table_and_as_json(
             assert "holds another run (it has seed 0, not 9)" in err
     code, out, _ = in_process(monkeypatch, capsys, "runs", "--json", tmp_path)
     compared = json.loads(out)
-    assert [run["state"] for run in compared["runs"]] == ["done", "done"]
+    # After one epoch they may have learnt nothing, and then say so.
+    assert all(run["state"].startswith("done") for run in compared["runs"])
     assert sorted(run["seed"] for run in compared["runs"]) == [0, 1]
     code, out, _ = in_process(monkeypatch, capsys, "runs", tmp_path)
     assert code == 0
