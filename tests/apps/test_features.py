@@ -198,7 +198,9 @@ def test_real_music_with_two_corrupt_files_killed_twice(data_dir: Path, tmp_path
             shutil.copy(file, library / name)
     whole = (library / "fma_clips" / "000002.mp3").read_bytes()
     (library / "fma_clips" / "cut.mp3").write_bytes(whole[:700])
-    (library / "songs" / "overwritten.wav").write_bytes(b"RIFF" + np.random.default_rng(0).bytes(9000))
+    (library / "songs" / "overwritten.wav").write_bytes(
+        b"RIFF" + np.random.default_rng(0).bytes(9000)
+    )
     store = tmp_path / "store"
     arguments: list[str | Path] = ["features", "extract", library, "--out", store]
     arguments += ["--what", "mel,descriptors,frames", "--workers", "2", "--batch", "8"]

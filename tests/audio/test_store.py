@@ -39,6 +39,7 @@ from genrescope.catalog.fma_simulate import simulate
 from genrescope.catalog.prepared import load_prepared
 from genrescope.errors import DataError, DiskSpaceError
 from tests.apps.command import environment
+from tests.audio.deadly import extract_or_die
 
 SR = 22_050  # Hz
 SHORT = Recipe(seconds=1.0)
@@ -603,6 +604,24 @@ def test_two_workers_give_the_bytes_of_one(music: Path, tmp_path: Path) -> None:
     two = extract(find_tracks(music), tmp_path / "2", recipe=SHORT, workers=2, batch=3)
     assert content(tmp_path / "1") == content(tmp_path / "2")
     assert one.rows == two.rows == N
+
+
+def test_a_decoder_that_crashes_or_hangs_costs_its_own_file(
+    music: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store_write, "extract_file", extract_or_die)
+        done = fill(music, tmp_path / "s", workers=2, timeout=10.0)
+    assert (done.added, done.failed) == (N - 2, 5)
+    errors = {failure.id: failure.error for failure in FeatureStore.open(tmp_path / "s").quarantine}
+    assert errors["2.wav"] == "DecoderCrashError"
+    assert errors["4.wav"] == "DecoderTimeoutError"
+    assert verify(tmp_path / "s").whole
+    assert fill(music, tmp_path / "s").waiting == 5
+    assert fill(music, tmp_path / "s", retry=True).added == 2
+    whole, mended = FeatureStore.open(filled), FeatureStore.open(tmp_path / "s")
+    at = [mended.ids.tolist().index(id_) for id_ in whole.ids.tolist()]
+    assert np.array_equal(whole.mel(), mended.mel(at))
 
 
 def test_one_writer_at_a_time(music: Path, filled: Path) -> None:
