@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.explain.analysis_words import plural as several
 from genrescope.explain.colours import SHAPES, colours_of, shapes_of
 from genrescope.explain.ink import (
     ACCENT,
@@ -28,7 +29,7 @@ from genrescope.explain.ink import (
     new_figure,
     to_rgba,
 )
-from genrescope.explain.marks import cells, names_down, number, only_x, plain_log, several, share
+from genrescope.explain.marks import cells, names_down, number, only_x, plain_log, share
 
 if TYPE_CHECKING:
     from genrescope.explain.analysis import Analysis, GroupEffect

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genrescope.explain.ink import LogLocator, NullFormatter, PatchCollection, Rectangle
 
-__all__ = ["cells", "names_down", "number", "only_x", "plain_log", "several", "share"]
+__all__ = ["cells", "names_down", "number", "only_x", "plain_log", "share"]
 
 _MOST = 0.9  # opacity of the strongest cell: white text stays readable on it in both themes
 
@@ -52,19 +52,6 @@ def share(value: float, digits: int = 0) -> str:
     '12.3\\xa0%'
     """
     return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def several(what: str) -> str:
-    """More than one of a thing, which may be one of two things.
-
-    >>> several("artist"), several("artist or run of ids")
-    ('artists', 'artists or runs of ids')
-    """
-    kinds = []
-    for kind in what.split(" or "):
-        head, *rest = kind.split(" ")
-        kinds.append(" ".join([head + "s", *rest]))
-    return " or ".join(kinds)
 
 
 def plain_log(axes: Any, which: str) -> None:

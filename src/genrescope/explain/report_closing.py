@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genrescope.explain.marks import several, share
+from genrescope.explain.analysis_words import plural as several
+from genrescope.explain.marks import share
 from genrescope.explain.report_page import (
     Block,
     Cell,

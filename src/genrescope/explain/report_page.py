@@ -12,8 +12,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from genrescope.explain.analysis_words import plural as several
 from genrescope.explain.ink import Drawing, themed
-from genrescope.explain.marks import several
 
 __all__ = [
     "Block",

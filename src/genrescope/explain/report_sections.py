@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrescope.explain import figures
+from genrescope.explain.analysis_words import plural as several
 from genrescope.explain.colours import colours_of
-from genrescope.explain.marks import number, several, share
+from genrescope.explain.marks import number, share
 from genrescope.explain.report_page import (
     Block,
     Cell,
