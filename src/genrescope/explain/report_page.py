@@ -33,7 +33,6 @@ __all__ = [
     "percent",
     "plural",
     "seconds",
-    "several",
 ]
 
 
