@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.apps.command import run
+from tests.explain.browser import opened
 
 MODELS = "ridge,gaussian_nb"
+SECTIONS = ("Analysis", "Manifolds", "Classifiers", "Ensembles", "Confusion", "Explanations")
 
 
 def write_messy(path: Path) -> Path:
@@ -108,12 +110,40 @@ def test_what_cannot_be_done_is_said_with_a_way_out(
     assert not (tmp_path / "lab").exists()
 
 
-def test_the_shared_tables_run_by_name(data_dir: Path, tmp_path: Path) -> None:
+def test_every_figure_of_a_messy_table_draws(made: tuple[Path, str, str]) -> None:
+    drawn_without_a_fault(made[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "n", "features"), [("fma-small-mfcc", 7115, 140), ("fma-echonest", 9158, 8)]
+)
+def test_the_shared_tables_run_by_name_and_draw(
+    name: str, n: int, features: int, data_dir: Path, tmp_path: Path
+) -> None:
     # fmt: off
-    done = run("lab", "fma-echonest", "--data", data_dir / "fma", "--out", tmp_path / "r",
-               "--models", "ridge,nearest_centroid", "--folds", "2", timeout=280)
+    done = run("lab", name, "--data", data_dir / "fma", "--out", tmp_path / "r",
+               "--models", "ridge,nearest_centroid", "--folds", "2", "--jobs", "1",
+               "--reference", "cs464", timeout=600)
     # fmt: on
     assert done.returncode == 0, done.stderr.decode()
     results = json.loads((tmp_path / "r" / "results.json").read_text())
-    assert len(results["data"]["features"]) == 8
-    assert results["data"]["n"] > 9000
+    assert results["data"]["n"] == n
+    assert len(results["data"]["features"]) == features
+    page = (tmp_path / "r" / "index.html").read_text()
+    for section in SECTIONS:
+        assert section in page
+    assert "52,868,624" in page  # of the published table
+    drawn_without_a_fault(tmp_path / "r")
+
+
+def drawn_without_a_fault(report: Path) -> None:
+    """The page in a browser: every figure draws, nothing complains, nothing is fetched."""
+    with opened(report / "index.html") as seen:
+        seen.look_at_everything()
+        assert seen.state["drawn"] == seen.state["figures"] > 15
+        assert seen.state["errors"] == []
+        assert seen.errors == []
+        assert len(seen.requests) == 1
+        assert seen.overflow <= 0
