@@ -18,7 +18,7 @@ import pytest
 from genrescope.audio.store import FeatureStore
 from genrescope.catalog.prepared import load_prepared
 from tests.apps.command import COMMAND, environment, on_terminal, run
-from tests.audio.test_store import content, write_tone
+from tests.audio.stores import content, write_tone
 
 N = 24  # tracks
 

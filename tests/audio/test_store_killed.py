@@ -1,0 +1,453 @@
+"""The feature store is whole whenever it was killed, and whatever happened to the files."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genrescope.audio import store_write
+from genrescope.audio.decode import read_audio
+from genrescope.audio.store import FeatureStore
+from genrescope.audio.store_disk import StoreLock
+from genrescope.audio.store_extract import Job, extract_file, extract_samples
+from genrescope.audio.store_journal import Journal
+from genrescope.audio.store_recipe import Recipe
+from genrescope.audio.store_sources import find_tracks
+from genrescope.audio.store_verify import verify
+from genrescope.audio.store_write import extract
+from genrescope.errors import DataError, DiskSpaceError
+from tests.apps.command import environment
+from tests.audio.deadly import extract_or_die
+from tests.audio.stores import SHORT, SR, N, content, fill, make_music, write_tone
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_music(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture
+def copy(music: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(music, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def filled(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("stores") / "filled"
+    fill(music, out)
+    return out
+
+
+# --- killed ------------------------------------------------------------------
+
+# Runs extractions that die at their n-th operation on the disk, for all n, and looks whether the
+# next run makes the store whole. Forked, so that a run takes milliseconds; what is extracted is
+# computed once.
+KILLER = """
+import functools, os, signal, sys
+import numpy as np
+from pathlib import Path
+from genrescope.audio import store_write
+from genrescope.audio.store_recipe import Recipe
+from genrescope.audio.store_sources import find_tracks
+from genrescope.audio.store_verify import verify
+from genrescope.audio.workers import map_isolated
+from tests.audio.stores import content
+
+music, work = Path(sys.argv[1]), Path(sys.argv[2])
+catalogue, recipe = find_tracks(music), Recipe(seconds=1.0)
+jobs, _ = store_write._plan(catalogue, store_write.Journal(work), retry=False)
+known = dict(map_isolated(functools.partial(store_write.extract_file, recipe=recipe), jobs,
+                          workers=0))
+store_write.map_isolated = lambda fn, jobs, **_: ((job, known[job]) for job in jobs)
+
+os.fsync = lambda fd: None  # nothing here cuts the power
+made, parquet = {}, store_write._parquet
+
+def cached(ids, values):
+    if tuple(ids) not in made:
+        made[tuple(ids)] = parquet(ids, values)
+    return made[tuple(ids)]
+
+store_write._parquet = cached
+for first in range(0, len(jobs), 3):
+    rows = [(j.id, known[j].descriptors) for j in jobs[first : first + 3]
+            if not isinstance(known[j], Exception)]
+    if rows:
+        cached([id_ for id_, _ in rows], np.stack([row for _, row in rows]))
+
+def killed_at(n, out):
+    "Whether a run was killed at its n-th operation; 0 never kills."
+    child = os.fork()
+    if not child:
+        count = 0
+        def counting(name):
+            original = getattr(os, name)
+            def call(*arguments):
+                nonlocal count
+                count += 1
+                if count == n:
+                    if name == "write":
+                        original(arguments[0], arguments[1][: len(arguments[1]) // 2])
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return original(*arguments)
+            setattr(os, name, call)
+        for name in ("write", "fsync", "replace", "unlink", "truncate", "ftruncate", "mkdir"):
+            counting(name)
+        try:
+            store_write.extract(catalogue, out, recipe=recipe, batch=3)
+        except BaseException as error:
+            print(error, flush=True)
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    return status != 0
+
+assert not killed_at(0, work / "never")
+expected = content(work / "never")
+n = 1
+while True:
+    out = work / str(n)
+    dead = killed_at(n, out)
+    if dead and n % 3 == 0:
+        killed_at(1 + n // 2, out)  # and once more
+    if n % 5 == 0 and (out / "store.json").exists():
+        assert not verify(out).problems, (n, verify(out).problems)
+    assert not killed_at(0, out)
+    assert content(out) == expected, n
+    if not dead:
+        break
+    n += 1
+print("killed", n - 1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_any_operation_it_ends_with_the_same_bytes(music: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(music), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment(OMP_NUM_THREADS="1"),
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) > 60
+
+
+@given(cut=st.integers(0, 100_000))
+@settings(max_examples=40, deadline=None)
+def test_a_journal_that_was_cut_off_holds_what_was_before(
+    filled: Path, tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    data = (filled / "manifest.jsonl").read_bytes()
+    cut %= len(data) + 1
+    folder = tmp_path_factory.mktemp("cut")
+    (folder / "manifest.jsonl").write_bytes(data[:cut])
+    found = Journal.read(folder)
+    assert len(found.parts) == data[:cut].count(b"\n")
+    found.cut()
+    assert Journal.read(folder).torn == 0
+    assert (folder / "manifest.jsonl").read_bytes() == data[: data.rfind(b"\n", 0, cut) + 1]
+
+
+def test_damage_inside_the_journal_is_an_error(filled: Path, tmp_path: Path) -> None:
+    data = bytearray((filled / "manifest.jsonl").read_bytes())
+    data[300] ^= 1
+    (tmp_path / "manifest.jsonl").write_bytes(data)
+    with pytest.raises(DataError, match="line 1 is damaged"):
+        Journal.read(tmp_path)
+
+
+# --- a full disk -------------------------------------------------------------
+
+
+class _Full:
+    """Makes the n-th operation of one kind fail for want of space."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def at(self, name: str, n: int) -> None:
+        original: Callable[..., object] = getattr(os, name)
+        count = 0
+
+        def call(*arguments: object) -> object:
+            nonlocal count
+            count += 1
+            if count == n:
+                if name == "write":  # what fits is written
+                    data = arguments[1]
+                    assert isinstance(data, memoryview)
+                    original(arguments[0], data[: len(data) // 3])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return original(*arguments)
+
+        self._monkeypatch.setattr(os, name, call)
+
+
+@pytest.fixture
+def known(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extraction that takes no time."""
+    made = functools.lru_cache(functools.partial(extract_file, recipe=SHORT))
+
+    def quick(job: Job, *, recipe: Recipe) -> object:
+        return made(job)
+
+    parquet: dict[tuple[str, ...], memoryview] = {}
+
+    def quick_parquet(ids: list[str], values: np.ndarray) -> memoryview:
+        if tuple(ids) not in parquet:
+            parquet[tuple(ids)] = store_write_parquet(ids, values)
+        return parquet[tuple(ids)]
+
+    store_write_parquet = store_write._parquet
+    monkeypatch.setattr(store_write, "extract_file", quick)
+    monkeypatch.setattr(store_write, "_parquet", quick_parquet)
+    monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here cuts the power
+
+
+@pytest.mark.usefixtures("known")
+def test_a_full_disk_leaves_the_store_whole(
+    music: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, failures = content(filled), 0
+    for name, step in (("write", 3), ("fsync", 1), ("replace", 1)):
+        n = 1
+        while True:
+            out = tmp_path / f"{name}{n}"
+            with monkeypatch.context() as patch:
+                _Full(patch).at(name, n)
+                try:
+                    fill(music, out)
+                except DiskSpaceError as error:
+                    assert "goes on where it was" in str(error)  # noqa: PT017
+                else:
+                    break
+            failures += 1
+            assert not list((out / "parts").glob("*.part"))
+            if (out / "store.json").exists():
+                found = verify(out)
+                assert found.whole, (name, n, found.problems)
+                # No file is left that takes the room that is wanted.
+                assert not [note for note in found.notes if "not committed" in note], (name, n)
+            fill(music, out)
+            assert content(out) == expected, (name, n)
+            n += step
+    assert failures > 25
+
+
+def test_too_little_room_is_said_at_once(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(DiskSpaceError, match=r"1\.0 kB are free"):
+        fill(music, tmp_path / "s")
+    assert not list((tmp_path / "s" / "parts").iterdir())
+
+
+# --- once more ---------------------------------------------------------------
+
+
+def test_a_second_run_reads_nothing(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(music, tmp_path / "s")
+    before = content(tmp_path / "s")
+
+    def never(job: Job, *, recipe: Recipe) -> object:
+        raise AssertionError(f"{job.path} was read")
+
+    monkeypatch.setattr(store_write, "extract_file", never)
+    done = fill(music, tmp_path / "s")
+    assert (done.added, done.kept, done.waiting, done.quarantined) == (0, N, 3, 3)
+    assert content(tmp_path / "s") == before
+
+
+def test_quarantine_is_tried_again_when_asked_or_replaced(copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    fill(copy, out)
+    again = fill(copy, out, retry=True)
+    assert (again.failed, again.waiting, again.quarantined) == (3, 0, 3)
+    write_tone(copy / "silent.wav", seed=9)
+    mended = fill(copy, out)
+    assert (mended.added, mended.waiting, mended.quarantined) == (1, 2, 2)
+    assert FeatureStore.open(out).ids.tolist()[-1] == "silent.wav"
+    assert verify(out).whole
+    assert "silent.wav" not in (out / "quarantine.csv").read_text()
+
+
+def test_a_file_that_was_replaced_is_noticed(copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    fill(copy, out)
+    old = FeatureStore.open(out)
+    before = os.stat(copy / "3.wav")
+    write_tone(copy / "3.wav", seed=50, seconds=1.0)
+    os.truncate(copy / "3.wav", before.st_size)  # as large and as old as before
+    os.utime(copy / "3.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "were touched or replaced" in " ".join(verify(out).notes)
+    done = fill(copy, out)
+    assert (done.replaced, done.added, done.kept) == (1, 0, N - 1)
+    new = FeatureStore.open(out)
+    assert sorted(new.ids) == sorted(old.ids)
+    assert len(set(new.ids.tolist())) == N
+    i, j = old.ids.tolist().index("3.wav"), new.ids.tolist().index("3.wav")
+    assert not np.array_equal(old.mel([i]), new.mel([j]))
+    y, sr = read_audio(copy / "3.wav", duration=1.0)
+    assert np.array_equal(new.mel([j])[0], extract_samples(y, sr=sr, recipe=SHORT)[0]["mel"])
+    found = verify(out, recompute=N, workers=0)
+    assert found.whole
+    assert found.identical == N
+    assert "1 rows of files that were replaced" in " ".join(found.notes)
+
+
+def test_a_file_that_was_damaged_leaves_the_store(copy: Path, tmp_path: Path) -> None:
+    fill(copy, tmp_path / "s")
+    (copy / "3.wav").write_bytes(b"RIFF nothing")
+    fill(copy, tmp_path / "s")
+    opened = FeatureStore.open(tmp_path / "s")
+    assert "3.wav" not in opened.ids
+    assert "3.wav" in {failure.id for failure in opened.quarantine}
+    assert verify(tmp_path / "s").whole
+
+
+def test_a_file_that_was_touched_or_moved_is_the_same(copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    fill(copy, out)
+    os.utime(copy / "1.wav")
+    done = fill(copy, out)
+    assert (done.kept, done.replaced) == (N, 0)
+    assert "touched" not in " ".join(verify(out).notes)
+    moved = copy.rename(tmp_path / "elsewhere")
+    done = fill(moved, out)
+    assert (done.kept, done.replaced, done.added) == (N, 0, 0)
+    opened = FeatureStore.open(out)
+    assert opened.rows[0].path == str(moved / "0.wav")
+    assert len([part for part in opened.journal.parts if part.ids]) == 3
+
+
+def test_a_file_that_is_gone_keeps_its_features(copy: Path, tmp_path: Path) -> None:
+    catalogue = find_tracks(copy)
+    extract(catalogue, tmp_path / "s", recipe=SHORT, workers=0)
+    (copy / "1.wav").unlink()
+    done = extract(catalogue, tmp_path / "s", workers=0)
+    assert (done.missing, done.kept) == (1, N - 1)
+    assert "1.wav" in FeatureStore.open(tmp_path / "s").ids
+    assert "files of 1 tracks are gone" in " ".join(verify(tmp_path / "s").notes)
+
+
+def test_one_id_for_two_files_is_an_error(copy: Path, tmp_path: Path) -> None:
+    fill(copy, tmp_path / "s")
+    write_tone(tmp_path / "other" / "1.wav", seed=77)
+    with pytest.raises(DataError, match=r"1\.wav is .*copy/1\.wav in the store and .*other/1\.wav"):
+        fill(tmp_path / "other", tmp_path / "s")
+    assert verify(tmp_path / "s").whole
+
+
+def test_a_store_grows_by_another_source(copy: Path, tmp_path: Path) -> None:
+    fill(copy, tmp_path / "s")
+    write_tone(tmp_path / "more" / "100.wav", seed=77)
+    (tmp_path / "more" / "m.csv").write_text("path,genre\n100.wav,Rock\n")
+    done = fill(tmp_path / "more" / "m.csv", tmp_path / "s")
+    assert (done.asked, done.added, done.rows) == (1, 1, N + 1)
+    opened = FeatureStore.open(tmp_path / "s")
+    assert opened.texts("genre_top").tolist() == [""] * N + ["Rock"]
+
+
+# --- processes ---------------------------------------------------------------
+
+
+def test_two_workers_give_the_bytes_of_one(music: Path, tmp_path: Path) -> None:
+    one = extract(find_tracks(music), tmp_path / "1", recipe=SHORT, workers=1, batch=3)
+    two = extract(find_tracks(music), tmp_path / "2", recipe=SHORT, workers=2, batch=3)
+    assert content(tmp_path / "1") == content(tmp_path / "2")
+    assert one.rows == two.rows == N
+
+
+def test_a_decoder_that_crashes_or_hangs_costs_its_own_file(
+    music: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store_write, "extract_file", extract_or_die)
+        done = fill(music, tmp_path / "s", workers=2, timeout=10.0)
+    assert (done.added, done.failed) == (N - 2, 5)
+    errors = {failure.id: failure.error for failure in FeatureStore.open(tmp_path / "s").quarantine}
+    assert errors["2.wav"] == "DecoderCrashError"
+    assert errors["4.wav"] == "DecoderTimeoutError"
+    assert verify(tmp_path / "s").whole
+    assert fill(music, tmp_path / "s").waiting == 5
+    assert fill(music, tmp_path / "s", retry=True).added == 2
+    whole, mended = FeatureStore.open(filled), FeatureStore.open(tmp_path / "s")
+    at = [mended.ids.tolist().index(id_) for id_ in whole.ids.tolist()]
+    assert np.array_equal(whole.mel(), mended.mel(at))
+
+
+def test_one_writer_at_a_time(music: Path, filled: Path) -> None:
+    with StoreLock(filled), pytest.raises(DataError, match=f"process {os.getpid()} on .* writing"):
+        fill(music, filled)
+    assert fill(music, filled).kept == N
+
+
+def test_the_lock_of_a_dead_process_is_free(music: Path, copy: Path, tmp_path: Path) -> None:
+    fill(copy, tmp_path / "s")
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from genrescope.audio.store_disk import StoreLock\n"
+        "StoreLock(Path(sys.argv[1])).__enter__(); print(os.getpid(), flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "s")],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    done = fill(copy, tmp_path / "s")
+    assert done.left_by == int(died.stdout)
+    assert fill(copy, tmp_path / "s").left_by is None
+
+
+def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path: Path) -> None:
+    """An hour takes what two seconds take."""
+    code = (
+        "import resource, sys\n"
+        "from genrescope.audio.store_extract import Job, extract_file\n"
+        "from genrescope.audio.store_recipe import Recipe\n"
+        "extract_file(Job('a', sys.argv[1]), recipe=Recipe(seconds=2.0))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    used = {}
+    for name, seconds in (("short", 2), ("long", 3600)):
+        path = tmp_path / f"{name}.wav"
+        write_tone(path, seed=1, seconds=2)
+        head = bytearray(path.read_bytes()[:44])
+        size = seconds * SR * 2
+        head[4:8], head[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+        with path.open("rb+") as file:
+            file.write(head)
+            file.truncate(44 + size)
+        out = subprocess.run(
+            [sys.executable, "-c", code, str(path)],
+            capture_output=True,
+            text=True,
+            env=environment(OMP_NUM_THREADS="1"),
+            check=True,
+        )
+        used[name] = int(out.stdout) * 1024
+    assert (tmp_path / "long.wav").stat().st_size > 150e6
+    assert used["long"] < used["short"] + 30e6
