@@ -279,7 +279,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _areas(share: Floats, ordered: Floats, chance: Floats) -> Floats:
-    areas: Floats = np.trapezoid(chance - ordered, share, axis=1)
+    areas: Floats = np.asarray(np.trapezoid(chance - ordered, share, axis=1), np.float64)
     return areas
 
 

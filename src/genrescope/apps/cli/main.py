@@ -11,6 +11,7 @@ from genrescope import __version__
 from genrescope.apps.cli.audit import audit
 from genrescope.apps.cli.demo import demo
 from genrescope.apps.cli.evaluate import evaluate
+from genrescope.apps.cli.explain import explain
 from genrescope.apps.cli.features import features
 from genrescope.apps.cli.fma import fma
 from genrescope.apps.cli.info import info
@@ -47,7 +48,7 @@ def _root(
     pass
 
 
-for command in (predict, demo, info, look, evaluate, audit, lab, runs):
+for command in (predict, demo, info, look, explain, evaluate, audit, lab, runs):
     app.command()(command)
 app.add_typer(fma, name="fma")
 app.add_typer(features, name="features")

@@ -1,0 +1,121 @@
+"""``genrescope explain``: why a track sounds like a genre to a recogniser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genrescope.apps.cli.render import console, paragraph, printable
+
+if TYPE_CHECKING:
+    from genrescope.explain.why import Why
+
+__all__ = ["explain"]
+
+_LABEL = 12  # cells
+
+
+def explain(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="The track to explain.")
+    ],
+    bundle: Annotated[
+        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to ask.")
+    ] = "default",
+    genre: Annotated[
+        str | None,
+        typer.Option(
+            "--genre",
+            metavar="GENRE",
+            show_default=False,
+            help="The genre to explain (default: the one that is recognised).",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            show_default=False,
+            help="Where the page goes (default: explain-NAME in this folder).",
+        ),
+    ] = None,
+    at: Annotated[
+        float | None,
+        typer.Option(
+            "--at",
+            metavar="SECONDS",
+            show_default=False,
+            help="A moment of the 30 s that are explained (default: where it sounds most like it).",
+        ),
+    ] = None,
+    draws: Annotated[
+        int,
+        typer.Option("--draws", min=2, help="How often random parts are hidden; more is truer."),
+    ] = 600,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is hidden.")] = 0,
+    no_sound: Annotated[
+        bool, typer.Option("--no-sound", help="Leave the sound out of the page.")
+    ] = False,
+) -> None:
+    """See and hear what in a track spoke for its genre, and what against it.
+
+    Parts of the sound are hidden, and the recogniser is asked again. Writes one page with the map
+    of what counted, a test whether the map is true, and the sound of only what spoke for the genre.
+
+    Examples:
+
+      genrescope explain song.mp3
+      genrescope explain song.mp3 --genre Folk --at 75 --out why
+    """
+    from genrescope.explain.why import explain_track
+    from genrescope.explain.why_page import check_folder, write_why
+    from genrescope.learn.recogniser import Recogniser
+
+    folder = out if out is not None else _folder(file)
+    check_folder(folder)
+    recogniser = Recogniser.load(bundle)
+    screen = console(sys.stderr)
+    with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
+        why = explain_track(recogniser, file, genre=genre, at=at, draws=draws, seed=seed)
+        if status is not None:
+            status.update("drawing ...")
+        words = ["genrescope", "explain", printable(os.fspath(file))]
+        words += [] if bundle == "default" else ["--bundle", printable(bundle)]
+        words += [] if genre is None else ["--genre", genre]
+        words += [] if at is None else ["--at", f"{at:g}"]
+        words += [] if draws == 600 else ["--draws", str(draws)]
+        words += ["--seed", str(seed)] if seed else []
+        words += ["--no-sound"] if no_sound else []
+        command = shlex.join([*words, "--out", printable(os.fspath(folder))])
+        paths = write_why(why, folder, command=command, sound=not no_sound)
+    _summarise(why)
+    typer.echo(os.fspath(paths.index))
+
+
+def _folder(file: Path) -> Path:
+    stem = re.sub(r"[^\w.-]+", "-", printable(file.stem)).strip("-.")[:40]
+    return Path(f"explain-{stem}" if stem else "explain")
+
+
+def _summarise(why: Why) -> None:
+    from genrescope.explain.why_words import in_short, is_it_true
+
+    screen = console()
+    screen.print(f" {printable(why.excerpt.name)}: why {why.genre}?", style="bold")
+    said, spoke, alone = in_short(why)
+    for name, text in (
+        ("recognised", said),
+        ("what spoke", spoke),
+        ("enough", alone),
+        *(("true?" if not n else "", text) for n, text in enumerate(is_it_true(why))),
+    ):
+        paragraph(screen, text, label=f" {name}", indent=_LABEL + 1)
+    screen.print()
