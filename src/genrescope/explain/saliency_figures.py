@@ -93,7 +93,7 @@ def deletion_figure(why: Why, *, key: str = "deletion") -> Drawing:
     axes.set_xlabel("cells that are gone (%)")
     axes.set_ylabel(f"log-odds of {why.genre}")
     axes.grid(axis="y")
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left")
     return finish(figure, key=key)
 
 

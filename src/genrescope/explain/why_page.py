@@ -224,6 +224,8 @@ def _computed(why: Why) -> tuple[str, ...]:
         "of time. A cell that is hidden holds the mean of its bands over the window, so the "
         "colour of the sound stays and what happens is gone. The statistics, the frames and the "
         "MFCC that the recogniser reads are all computed again without it.",
+        "To the first 3 s of a window the recogniser listens twice: it reads their MFCC as well, so "
+        "they often count for more than the rest.",
         f"The map comes from {why.occlusion.draws} random halves of the cells, each with its "
         "opposite, and a ridge regression of the log-odds on which cells were kept. Hiding single "
         "cells one by one is less true: each matters too little.",
