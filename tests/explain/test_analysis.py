@@ -17,7 +17,8 @@ from scipy import stats
 from genrescope.errors import DataError
 from genrescope.explain.analysis import analyse, spearman
 from genrescope.explain.analysis_words import describe
-from genrescope.explain.effects import FeatureEffect, Labels, feature_effects, holm
+from genrescope.explain.effects import FeatureEffect, Labels, feature_effects
+from genrescope.learn.paired import holm
 from genrescope.learn.tabular import TabularData
 
 GENRES = ("Folk", "Hip-Hop", "Rock")

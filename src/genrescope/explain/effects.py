@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import MissingExtraError
+from genrescope.learn.paired import holm
 from genrescope.learn.resampling import LEVEL, resamples
 
 try:
@@ -23,7 +24,7 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the analysis of features", extra="lab", package="scipy") from error
 
-__all__ = ["FeatureEffect", "Labels", "bc_interval", "feature_effects", "holm", "plain", "ranks"]
+__all__ = ["FeatureEffect", "Labels", "bc_interval", "feature_effects", "plain", "ranks"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -225,31 +226,6 @@ def feature_effects(
             )
         )
     return tuple(sorted(effects, key=lambda e: -e.eta_squared if e.eta_squared >= 0 else 1.0))
-
-
-def holm(p: Floats) -> Floats:
-    """p-values corrected for their number (Holm 1979); NaN stays NaN and is not counted.
-
-    Parameters
-    ----------
-    p : np.ndarray [shape=(m,), float64]
-        As tested, one by one.
-
-    Returns
-    -------
-    np.ndarray [shape=(m,), float64]
-
-    Examples
-    --------
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(2).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    out = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    out[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
-    return out
 
 
 def ranks(values: NDArray[Any]) -> tuple[Floats, Ints]:

@@ -41,7 +41,8 @@ from genrescope.learn.combine import (
 )
 from genrescope.learn.compare import ModelRun, Protocol
 from genrescope.learn.evaluate import PairedDifference, paired_difference
-from genrescope.learn.leaderboard import difference_to_dict, scored_groups
+from genrescope.learn.leaderboard import scored_groups
+from genrescope.learn.paired import difference_to_dict
 from genrescope.learn.resampling import Floats, check_predictions
 from genrescope.learn.tabular import TabularData
 

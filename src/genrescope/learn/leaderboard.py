@@ -4,42 +4,31 @@ Every classifier was scored on the same tracks, so each is compared with the bes
 in pairs; comparing two intervals that were made apart would waste that. The one at the top is
 there partly by luck, the more so the more classifiers there are: how much is measured, too. Only
 numpy is needed.
-
-References
-----------
-Fagerland, Lydersen, Laake (2013), The McNemar test for binary matched-pairs data: mid-p and
-asymptotic are better than exact conditional.
-Holm (1979), A simple sequentially rejective multiple test procedure.
-Tsamardinos, Greasidou, Borboudakis (2018), Bootstrapping the out-of-sample predictions for
-efficient and accurate cross-validation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from genrescope.errors import DataError
 from genrescope.learn.compare import ModelRun, Protocol
 from genrescope.learn.evaluate import METRICS, PairedDifference, Scores, score
-from genrescope.learn.resampling import Floats, artist_units, interval, resamples, sum_by_unit
+from genrescope.learn.paired import (
+    Selection,
+    compare_with_first,
+    difference_to_dict,
+    holm,
+    mcnemar_mid_p,
+)
 from genrescope.learn.tabular import TabularData
 
-__all__ = [
-    "LeaderRow",
-    "Leaderboard",
-    "Selection",
-    "difference_to_dict",
-    "holm",
-    "leaderboard",
-    "mcnemar_mid_p",
-    "scored_groups",
-]
+__all__ = ["LeaderRow", "Leaderboard", "leaderboard", "scored_groups"]
 
 _SHOWN = METRICS[:7]  # without the two figures that need a threshold
 
@@ -109,68 +98,6 @@ class LeaderRow:
             "mcnemar_p": self.mcnemar_p,
             "mcnemar_p_adjusted": self.mcnemar_p_adjusted,
         }
-
-
-@dataclass(frozen=True)
-class Selection:
-    """How much the best owes to having been chosen on the tracks that score it.
-
-    Attributes
-    ----------
-    best : str
-        Key of the best.
-    n_models : int
-        Classifiers that it was chosen from.
-    accuracy : float
-        Of the best, as measured.
-    stays : float
-        Share of resamples in which it is the best again.
-    wins : dict of str to float
-        Key -> share of resamples in which that classifier is the best, the most frequent first.
-    optimism : float
-        Mean over resamples of the winner's accuracy there minus its accuracy on all tracks.
-    corrected, low, high : float or None
-        Accuracy to expect of "take the best of these": in each resample the winner is scored on
-        the artists that were not drawn (Tsamardinos et al. 2018); mean and 95 % interval. None
-        where there are too few artists.
-    n_boot, seed : int
-        Resamples, and the seed of the draw.
-    resampled : str
-        "artist" or "track".
-    """
-
-    best: str
-    n_models: int
-    accuracy: float
-    stays: float
-    wins: dict[str, float]
-    optimism: float
-    corrected: float | None
-    low: float | None
-    high: float | None
-    n_boot: int
-    seed: int
-    resampled: str
-
-    @property
-    def sentence(self) -> str:
-        """What it means, for people."""
-        text = (
-            f"The best of {self.n_models} stays the best in {100 * self.stays:.0f} % of the "
-            f"resamples of {self.resampled}s. Being chosen on the tracks that score it flatters "
-            f"its accuracy by about {100 * self.optimism:.1f} points"
-        )
-        if self.corrected is None:
-            return text + "."
-        return (
-            f"{text}; on {self.resampled}s that had no part in the choice, the chosen one reaches "
-            f"{self.corrected:.3f} ({self.low:.3f} to {self.high:.3f}) in place of "
-            f"{self.accuracy:.3f}."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it and the sentence, JSON-clean."""
-        return {**asdict(self), "sentence": self.sentence}
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,11 +236,11 @@ def leaderboard(
         return Leaderboard(failed, "", None, len(y), len(data.genres), resampled, notes)
 
     right = np.stack([_answers(run) == y for run, _ in scored], axis=1)
-    differences, selection = _compare(
+    differences, selection = compare_with_first(
         right, groups, keys=[run.key for run, _ in scored], n_boot=n_boot, seed=seed
     )
     p = [mcnemar_mid_p(right[:, 0], right[:, m]) for m in range(1, len(scored))]
-    adjusted = holm(p)
+    adjusted = holm(np.array(p)).tolist()
     rows = []
     for m, (run, scores) in enumerate(scored):
         difference = differences[m] if m else None
@@ -364,140 +291,10 @@ def scored_groups(data: TabularData, protocol: Protocol) -> NDArray[np.str_] | N
     return data.groups[protocol.scored]
 
 
-def mcnemar_mid_p(a: ArrayLike, b: ArrayLike) -> float:
-    """McNemar's test of two classifiers on the same tracks: the two-sided mid-p value.
-
-    Only the tracks count that one got right and the other did not; were both equally good, each
-    such track would be a coin toss.
-
-    Parameters
-    ----------
-    a, b : array-like [shape=(n,), bool]
-        Whether each was right.
-
-    Returns
-    -------
-    float
-        In (0, 1]; 1 where they never differ.
-
-    Examples
-    --------
-    >>> round(mcnemar_mid_p([True] * 9 + [False], [False] * 9 + [True]), 4)
-    0.0117
-    """
-    first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    n = int((first != second).sum())
-    fewer = min(int((first & ~second).sum()), int((~first & second).sum()))
-    if n == 0:
-        return 1.0
-    # Binomial probabilities by logarithms: 2 ** -n alone is 0 from n = 1,075.
-    steps = np.arange(1, fewer + 1)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(n + 1 - steps) - np.log(steps))])
-    mass = np.exp(logs - n * math.log(2))
-    if 2 * fewer == n:
-        return float(1 - mass[-1] / 2)
-    return float(2 * mass.sum() - mass[-1])
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Correct p values for how many there are (Holm 1979), in the order given.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    adjusted = [1.0] * len(p)
-    highest = 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = highest
-    return adjusted
-
-
-def difference_to_dict(difference: PairedDifference | None) -> dict[str, Any] | None:
-    """A paired difference, JSON-clean: an end that is not known is None."""
-    if difference is None:
-        return None
-    values = {key: None if v != v else v for key, v in asdict(difference).items()}
-    return {**values, "significant": difference.significant}
-
-
 def _answers(run: ModelRun) -> NDArray[np.intp]:
     if run.probabilities is None:
         raise DataError(f"{run.key} has no probabilities: {run.failure}")
     return np.asarray(run.probabilities.argmax(axis=1))
-
-
-def _compare(
-    right: NDArray[np.bool_],
-    groups: NDArray[np.str_] | None,
-    *,
-    keys: list[str],
-    n_boot: int,
-    seed: int,
-) -> tuple[list[PairedDifference], Selection | None]:
-    """The first classifier minus each, and what choosing it was worth, from one set of resamples.
-
-    ``right`` [shape=(n, models)] is sorted, the best first. The resamples are those of
-    :func:`genrescope.learn.evaluate.paired_difference`.
-    """
-    n, models = right.shape
-    units, n_artists, _ = artist_units(groups, n=n)
-    by_unit = sum_by_unit(np.column_stack([right.astype(np.float64), np.ones(n)]), units)
-    everywhere = by_unit.sum(axis=0)
-    point: Floats = everywhere[:-1] / n
-    drawn, outside = [], []
-    if len(by_unit) > 1:
-        for weights in resamples(len(by_unit), n_boot=n_boot, seed=seed):
-            total = weights @ by_unit
-            drawn.append(total[:, :-1] / total[:, -1:])
-            left = (weights == 0).astype(np.float64) @ by_unit
-            with np.errstate(invalid="ignore"):  # a resample may draw everyone
-                outside.append(left[:, :-1] / left[:, -1:])
-    resampled = "artist" if n_artists else "track"
-    gaps = [accuracy[:, :1] - accuracy for accuracy in drawn]
-    differences = []
-    for m in range(models):
-        ends = interval([gap[:, m] for gap in gaps], point=float(point[0] - point[m]))
-        low, high = ends or (math.nan, math.nan)
-        differences.append(
-            PairedDifference(
-                difference=float(point[0] - point[m]),
-                low=low,
-                high=high,
-                a=float(point[0]),
-                b=float(point[m]),
-                n=n,
-                n_units=len(by_unit),
-                resampled=resampled,
-            )
-        )
-    if models < 2 or not drawn:
-        return differences, None
-    accuracy, left_out = np.concatenate(drawn), np.concatenate(outside)
-    winner = accuracy.argmax(axis=1)  # ties: the one that is first on all tracks
-    every = np.arange(len(accuracy))
-    share = np.bincount(winner, minlength=models) / len(accuracy)
-    unseen = left_out[every, winner]
-    unseen = unseen[np.isfinite(unseen)]
-    corrected = float(unseen.mean()) if len(unseen) else None
-    ends = None if corrected is None else interval([unseen], point=corrected)
-    order = sorted(np.flatnonzero(share).tolist(), key=lambda m: (-share[m], m))
-    return differences, Selection(
-        best=keys[0],
-        n_models=models,
-        accuracy=float(point[0]),
-        stays=float(share[0]),
-        wins={keys[m]: float(share[m]) for m in order},
-        optimism=float((accuracy[every, winner] - point[winner]).mean()),
-        corrected=corrected,
-        low=None if ends is None else ends[0],
-        high=None if ends is None else ends[1],
-        n_boot=len(accuracy),
-        seed=seed,
-        resampled=resampled,
-    )
 
 
 def _micro_f1(scores: Scores) -> float:
