@@ -58,7 +58,18 @@ def test_importing_its_names_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["predict"], ["info"], ["demo"], ["evaluate"], ["audit"], ["train"], ["lab"], ["look"]],
+    [
+        [],
+        ["predict"],
+        ["info"],
+        ["demo"],
+        ["evaluate"],
+        ["audit"],
+        ["train"],
+        ["lab"],
+        ["look"],
+        ["features"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     found = loaded(
@@ -74,7 +85,17 @@ def test_help_names_every_command() -> None:
     done = subprocess.run(
         [*COMMAND, "--help"], capture_output=True, text=True, env=environment(), check=True
     )
-    for name in ("predict", "demo", "info", "evaluate", "audit", "train", "lab", "look"):
+    for name in (
+        "predict",
+        "demo",
+        "info",
+        "evaluate",
+        "audit",
+        "train",
+        "lab",
+        "look",
+        "features",
+    ):
         assert name in done.stdout
 
 
