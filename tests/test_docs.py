@@ -55,6 +55,34 @@ def test_the_model_card_is_written_from_the_card(card: dict) -> None:
     assert (ROOT / "docs" / "model-card.md").read_text() == model_card(card)
 
 
+def test_the_laboratorys_overview_is_that_of_the_runs() -> None:
+    """Every row of the overview stands in the table of the run that it links to."""
+    rows = re.findall(
+        r"^\| \[.*?\]\((results/\S+?)\) \| [\d,]+ \| (.*) \|$",
+        (ROOT / "docs" / "laboratory.md").read_text(),
+        flags=re.MULTILINE,
+    )
+    assert len(rows) >= 10
+    for page, cells in rows:
+        name, accuracy, macro_f1, log_loss, ece = cells.split(" | ")
+        lines = (ROOT / "docs" / page).read_text().replace("*", "").splitlines()
+        line = next(line for line in lines if line.startswith(f"| {name} |"))
+        assert f"| {accuracy} |" in line
+        assert f"| {macro_f1} |" in line
+        assert f"| {log_loss} | {ece} |" in line
+
+
+def test_the_study_s_fifteen_stand_beside_what_it_published() -> None:
+    from genrescope.learn.classic import FIFTEEN, classifiers
+
+    text = (ROOT / "docs" / "results" / "fma-small-mfcc-study.md").read_text().replace("*", "")
+    for spec in classifiers("cs464", only=FIFTEEN):
+        row = next(line for line in text.splitlines() if line.startswith(f"| {spec.name} |"))
+        assert re.search(
+            r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\) \| (0\.58|not on record) \|", row
+        ), row
+
+
 def test_links_inside_the_repository_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
