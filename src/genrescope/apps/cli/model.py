@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli.filters import filters
+
 if TYPE_CHECKING:
     from genrescope.learn.architectures import Architecture, LayerRow
 
@@ -24,6 +26,9 @@ _WITH_HELP = "Choose otherwise, such as patch=16x16; repeat it for more."
 @model.callback()
 def _group() -> None:
     """List networks, and show what is in them."""
+
+
+model.command("filters")(filters)
 
 
 @model.command("list")
