@@ -130,6 +130,20 @@ def test_splits_that_cannot_be_made_say_why() -> None:
 # --- runs ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("key", ["gaussian_nb", "ridge"])
+def test_an_official_split_answers_for_validation_too(key: str) -> None:
+    data = table(split=True)
+    protocol = make_protocol(data, kind="official")
+    assert protocol.calibration is not None
+    (run,) = run_models(data, protocol, classifiers(only=[key]), jobs=0)
+    assert run.probabilities is not None
+    assert run.validation is not None
+    assert len(run.validation) == protocol.calibration.sum()
+    np.testing.assert_allclose(run.validation.sum(axis=1), 1)
+    right = run.validation.argmax(axis=1) == data.y[protocol.calibration]
+    assert right.mean() > 1.5 / len(data.genres)
+
+
 def test_probabilities_are_of_held_out_rows_and_add_up_to_one() -> None:
     data = table()
     protocol = make_protocol(data, n_folds=3)

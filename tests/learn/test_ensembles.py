@@ -308,18 +308,18 @@ def test_an_official_split_needs_validation_answers() -> None:
     gains = ensemble_gains(data, protocol, tuple(made.values()), runs, n_boot=20)
     assert [gain.gain_chosen for gain in gains] == [None] * 4
 
-    validation = {
-        key: p_of(make_run(data, key, seed=50 + i, rows=part == 1))
-        for i, key in enumerate(FIFTEEN[:6])
-    }
-    made = by_key(ensemble_runs(data, protocol, runs, validation=validation))
+    runs[:6] = [
+        replace(run, validation=p_of(make_run(data, run.key, seed=50 + i, rows=part == 1)))
+        for i, run in enumerate(runs[:6])
+    ]
+    made = by_key(ensemble_runs(data, protocol, runs))
     for key in FITTED:
         assert len(p_of(made[key])) == int((part == 0).sum())
         assert set(made[key].members) <= set(FIFTEEN[:6])
         assert "No probabilities on the validation rows: Model k_neighbors" in str(made[key].notes)
     # The genres of the scored rows play no part in it.
     y = np.where(part == 0, (data.y + 1) % K, data.y)
-    other = by_key(ensemble_runs(replace(data, y=y), protocol, runs, validation=validation))
+    other = by_key(ensemble_runs(replace(data, y=y), protocol, runs))
     for key in FITTED:
         np.testing.assert_array_equal(p_of(made[key]), p_of(other[key]))
 

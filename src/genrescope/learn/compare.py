@@ -58,6 +58,9 @@ class ModelRun:
         Keys of the models that an ensemble is made of.
     notes : tuple of str
         What the fit complained about, such as a lack of convergence.
+    validation : np.ndarray [shape=(n_validation, k), float64] or None
+        Of the rows ``protocol.calibration``, where an official split has some: what ensembles
+        are fitted on.
     """
 
     key: str
@@ -72,6 +75,7 @@ class ModelRun:
     cached: bool = False
     members: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    validation: NDArray[np.float64] | None = None
 
 
 def run_models(
@@ -175,10 +179,9 @@ class _Work:
         if self.report is not None:
             self.report(event, info)
 
-    def applied(self, spec: ClassifierSpec, fold: int) -> NDArray[np.intp]:
+    def applied(self, fold: int) -> NDArray[np.intp]:
         """Rows that a model answers for: those of the fold, then those for calibration."""
-        test = self._parts[fold][1]
-        return np.concatenate([test, self._extra]) if _by_temperature(spec) else test
+        return np.concatenate([self._parts[fold][1], self._extra])
 
     def collect(self) -> None:
         """Look up what is known already."""
@@ -188,7 +191,7 @@ class _Work:
             if spec.takes_families:
                 content["families"] = list(self._families)
             for fold, (train, _) in enumerate(self._parts):
-                applied = self.applied(spec, fold)
+                applied = self.applied(fold)
                 name = content_key(
                     content,
                     table=self.data.fingerprint,
@@ -220,7 +223,7 @@ class _Work:
                     y=self.data.y,
                     groups=groups,
                     train=train,
-                    apply=self.applied(spec, fold),
+                    apply=self.applied(fold),
                     n_classes=k,
                     families=self._families,
                     missing=missing,
@@ -261,9 +264,11 @@ class _Work:
             if result.failure and not failure:
                 where = f"fold {fold + 1} of {self.protocol.n_folds}: "
                 failure = (where if self.protocol.n_folds > 1 else "") + result.failure
-        probabilities = None
+        probabilities = validation = None
         if not failure:
-            probabilities = self._probabilities(spec, [result for _, result in results])
+            answers = self._probabilities(spec, [result for _, result in results])
+            probabilities = answers[self.protocol.scored]
+            validation = answers[self._extra] if len(self._extra) else None
         counts = Counter(note for _, result in results for note in result.notes)
         several = self.protocol.n_folds > 1
         return ModelRun(
@@ -281,36 +286,38 @@ class _Work:
                 f"{note} ({n} of {self.protocol.n_folds} folds)" if several else note
                 for note, n in sorted(counts.items())
             ),
+            validation=validation,
         )
 
     def _probabilities(
         self, spec: ClassifierSpec, results: list[FoldResult]
     ) -> NDArray[np.float64]:
-        """Probabilities [shape=(n_scored, k)] of the rows that are scored."""
+        """Probabilities [shape=(n, k)] of the rows that were answered for."""
         k = len(self.data.genres)
         values = np.full((len(self.data), k), np.nan)
         for fold, result in enumerate(results):
-            values[self.applied(spec, fold)] = result.values
-        scored = self.protocol.scored
+            values[self.applied(fold)] = result.values
         if not _by_temperature(spec):
-            return _shares(np.nan_to_num(values[scored]))
+            return _shares(np.nan_to_num(values))
         out = np.zeros_like(values)
         for apply, fit in self._temperature_parts():
             usable = fit & ~np.isnan(values[np.arange(len(values)), self.data.y])
             temperature = fit_temperature(_filled(values[usable]), self.data.y[usable])
             p = apply_temperature(_filled(values[apply]), temperature)
             out[apply] = np.where(np.isnan(values[apply]), 0.0, p)
-        return _shares(out[scored])
+        return _shares(out)
 
     def _temperature_parts(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-        """Rows that get a temperature, and rows that it is fitted on: never the same."""
+        """Rows that get a temperature, and rows that it is fitted on: never the same if scored."""
         fold = self.protocol.fold
         if self.protocol.n_folds > 1:
             for number in range(self.protocol.n_folds):
                 yield fold == number, (fold >= 0) & (fold != number)
             return
         if len(self._extra):
-            yield fold >= 0, np.asarray(self.protocol.calibration)
+            held = np.asarray(self.protocol.calibration)
+            # On the rows it was fitted on, one number for a thousand tracks does no harm.
+            yield (fold >= 0) | held, held
             return
         # No rows are set aside: each half of the scored groups serves the other.
         rows = self.protocol.scored

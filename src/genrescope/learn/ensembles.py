@@ -59,7 +59,7 @@ _READING = (
 )
 _NO_ROWS = (
     "There are no held-out answers on other rows than the scored ones to fit it on: use folds, or "
-    "give the models' probabilities on the validation rows."
+    "a split with validation rows."
 )
 
 
@@ -130,7 +130,6 @@ def ensemble_runs(
     runs: Sequence[ModelRun],
     *,
     seed: int = 0,
-    validation: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> tuple[ModelRun, ...]:
     """Make the ensembles out of the models' held-out probabilities.
 
@@ -156,12 +155,11 @@ def ensemble_runs(
     protocol : Protocol
         How.
     runs : sequence of ModelRun
-        The models. Ensembles among them are passed over: none votes in another.
+        The models. Ensembles among them are passed over: none votes in another. With an official
+        split, ``soft_best``, ``soft_weights`` and ``stack`` are fitted on the models' answers on
+        the validation rows; where there are none, they fail and say so.
     seed : int >= 0
         Nothing here is random; it is recorded with the settings.
-    validation : mapping of key to np.ndarray [shape=(n_validation, k), float64], optional
-        Probabilities on the rows ``protocol.calibration``. With an official split, what
-        ``soft_best``, ``soft_weights`` and ``stack`` are fitted on; without, they fail and say so.
 
     Returns
     -------
@@ -213,7 +211,6 @@ def ensemble_runs(
                 every,
                 data=data,
                 protocol=protocol,
-                validation=validation,
             )
         )
     return tuple(made)
@@ -227,13 +224,12 @@ def ensemble_gains(
     *,
     n_boot: int = 1000,
     seed: int = 0,
-    validation: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> tuple[EnsembleGain, ...]:
     """Compare each ensemble with the best of the models that it could use.
 
     Parameters
     ----------
-    data, protocol, runs, validation
+    data, protocol, runs
         As in :func:`ensemble_runs`.
     ensembles : sequence of ModelRun
         What it returned; those that failed are passed over.
@@ -266,7 +262,7 @@ def ensemble_gains(
         pool = [models[key] for key in candidates]
         right = [float((_p(model).argmax(axis=1) == y).mean()) for model in pool]
         best = pool[int(np.argmax(right))]
-        elsewhere = best_elsewhere(data, protocol, pool, validation=validation)
+        elsewhere = best_elsewhere(data, protocol, pool)
         against = (
             None
             if elsewhere is None
@@ -295,14 +291,12 @@ def best_elsewhere(
     data: TabularData,
     protocol: Protocol,
     runs: Sequence[ModelRun],
-    *,
-    validation: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> tuple[tuple[str, ...], Floats] | None:
     """For each fold the answers of the model that is most accurate on the other folds.
 
     Parameters
     ----------
-    data, protocol, validation
+    data, protocol
         As in :func:`ensemble_runs`.
     runs : sequence of ModelRun
         Models to choose from, none of which failed.
@@ -316,7 +310,7 @@ def best_elsewhere(
         None in place of both where there are no other rows.
     """
 
-    parts = _parts(data, protocol, runs, validation=validation)
+    parts = _parts(data, protocol, runs)
     if parts is None:
         return None
     probabilities, record = answer_all(most_accurate, *parts)
@@ -353,8 +347,6 @@ def _parts(
     data: TabularData,
     protocol: Protocol,
     runs: Sequence[ModelRun],
-    *,
-    validation: Mapping[str, NDArray[np.float64]] | None,
 ) -> tuple[list[str], list[Part]] | None:
     """Keys of the members, and for each fold what to fit on; None where there is nothing."""
     scored = protocol.scored
@@ -367,12 +359,13 @@ def _parts(
             block = _blocks(fold[~own], groups[~own])
             parts.append(Part(y[~own], p[:, ~own], block, p[:, own], np.flatnonzero(own)))
         return [run.key for run in runs], parts
-    runs = [run for run in runs if run.key in (validation or {})]
-    if not validation or not runs or protocol.calibration is None:
+    answers = {run.key: run.validation for run in runs if run.validation is not None}
+    if not answers or protocol.calibration is None:
         return None
+    runs = [run for run in runs if run.key in answers]
     held = np.flatnonzero(protocol.calibration)
     fit = np.stack(
-        [check_predictions(data.y[held], validation[r.key], k=len(data.genres))[1] for r in runs]
+        [check_predictions(data.y[held], p, k=len(data.genres))[1] for p in answers.values()]
     )
     block = _blocks(np.zeros(len(held), dtype=np.int64), data.groups[held])
     ask = np.stack([_p(run) for run in runs])
@@ -467,11 +460,10 @@ def _fitted(
     *,
     data: TabularData,
     protocol: Protocol,
-    validation: Mapping[str, NDArray[np.float64]] | None,
 ) -> ModelRun:
     """Fit a combination for each fold on the other folds; ``empty`` names it."""
     start = time.process_time()
-    parts = _parts(data, protocol, runs, validation=validation) if len(runs) > 1 else None
+    parts = _parts(data, protocol, runs) if len(runs) > 1 else None
     probabilities, failure = None, ""
     keys: list[str] = []
     record: list[dict[str, Any]] = []
