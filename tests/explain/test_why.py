@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,29 @@ def test_a_page_of_somebody_else_stays(why: Why, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a page of this command"):
         write_why(why, tmp_path)
     assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_a_recogniser_in_its_run_is_looked_into(why: Why, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from genrescope.explain.why_network import maps_of, run_of
+    from genrescope.learn.architectures import FRAMES_SHAPE, build, find
+    from genrescope.learn.deep.state import write_tensors
+
+    torch.manual_seed(0)
+    genres = list(why.verdict.probabilities)
+    for name in ("naive-cnn", "frame-net"):
+        run = tmp_path / name
+        (run / "bundle").mkdir(parents=True)
+        assert run_of(run / "bundle") is None
+        record = {"kind": "network", "model": name, "options": {}, "genres": genres}
+        (run / "run.json").write_text(json.dumps(record))
+        net = build(find(name).at(FRAMES_SHAPE), n_genres=len(genres))
+        write_tensors(run / "fold-0" / "weights.safetensors", net.state_dict(), {})
+        assert run_of(run / "bundle") == run
+        found = maps_of(run, why.heard, why.genre, steps=32)
+        assert found.integrated.shape == why.heard.db.shape
+        assert (found.cam is None) == (name == "frame-net")
+        paths = write_why(replace(why, network=found), tmp_path / f"{name}-page", sound=False)
+        assert "Inside the network" in paths.index.read_text("utf-8")
+        facts = json.loads(paths.facts.read_text("utf-8"))
+        assert facts["network"]["network"].startswith(name)

@@ -1,8 +1,8 @@
 """What of a picture counts for a genre, asked of the network itself: two maps from gradients.
 
 Grad-CAM (Selvaraju et al. 2017) weighs the maps of a convolution by what they mean for the genre:
-it is coarse, and says where. Integrated gradients (Sundararajan et al. 2017) adds up the gradient on
-the way from a picture without events to this one: its values add up to the difference that the
+it is coarse, and says where. Integrated gradients (Sundararajan et al. 2017) adds up the gradient
+on the way from a picture without events to this one: its values add up to the difference that the
 picture makes, which :attr:`Integrated.missing` measures.
 """
 

@@ -23,7 +23,7 @@ from genrescope.explain.ink import (
 from genrescope.explain.signal_canvas import Canvas, Picture, hertz, image
 from genrescope.explain.why import Why
 
-__all__ = ["deletion_figure", "kept_figure", "map_figure", "overlay"]
+__all__ = ["deletion_figure", "kept_figure", "map_figure", "network_figure", "overlay"]
 
 _TICKS = (250, 500, 1000, 2000, 4000, 8000)
 _FOR, _AGAINST = (0.25, 0.55, 1.0), (1.0, 0.50, 0.10)  # on grey of any brightness
@@ -78,6 +78,35 @@ def kept_figure(why: Why, *, key: str = "kept", track: int = 1) -> Picture:
     start, stop = why.excerpt.start, why.excerpt.start + why.heard.seconds
     axes.set_xlim(start, stop)
     return canvas.done(key, timed=[axes], track=track, start=start, stop=stop)
+
+
+def network_figure(why: Why, *, key: str = "network", track: int = 0) -> Picture | None:
+    """Grad-CAM and integrated gradients over the spectrogram; None where there are none."""
+    found = why.network
+    if found is None:
+        return None
+    maps = [("Integrated gradients", found.integrated)]
+    if found.cam is not None:
+        maps.insert(0, ("Grad-CAM", found.cam))
+    canvas = Canvas(WIDTH, [_TALL] * len(maps))
+    db, extent = _spectrogram(why)
+    start, stop = why.excerpt.start, why.excerpt.start + why.heard.seconds
+    for axes, (name, values) in zip(canvas.axes, maps, strict=True):
+        axes.imshow(
+            overlay(_lit(db), values[:, : db.shape[1]]),
+            extent=extent,
+            origin="lower",
+            aspect="auto",
+            interpolation="none",
+        )
+        axes.set_title(f"{name} for {why.genre}")
+        axes.set_ylabel("Hz, mel scale")
+        _mel_axis(axes)
+        axes.set_xlim(start, stop)
+    for axes in canvas.axes[:-1]:
+        axes.set_xticklabels([])
+    canvas.axes[-1].set_xlabel("time (s)", labelpad=2)
+    return canvas.done(key, timed=canvas.axes, track=track, start=start, stop=stop)
 
 
 def deletion_figure(why: Why, *, key: str = "deletion") -> Drawing:

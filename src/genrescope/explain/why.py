@@ -24,6 +24,7 @@ from genrescope.explain.saliency import (
 from genrescope.explain.signal_excerpt import PLAYED_HZ, Excerpt, read_excerpt
 
 if TYPE_CHECKING:
+    from genrescope.explain.why_network import NetworkMaps
     from genrescope.learn.bundle import Bundle
     from genrescope.learn.prediction import Prediction
     from genrescope.learn.recogniser import Recogniser
@@ -60,6 +61,9 @@ class Why:
         where that could not be asked.
     bundle : str
         Name and version of the recogniser.
+    network : NetworkMaps or None
+        Maps from inside the network, where the recogniser lies in the run that it came from and
+        torch is installed.
     """
 
     excerpt: Excerpt
@@ -73,6 +77,7 @@ class Why:
     alone: float
     chance: float | None
     bundle: str
+    network: NetworkMaps | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, fit for JSON."""
@@ -93,6 +98,7 @@ class Why:
             "kept": self.kept.astype(int).tolist(),
             "probability_of_kept": round(self.alone, 4),
             "correlation_with_shuffled": None if self.chance is None else round(self.chance, 4),
+            "network": None if self.network is None else self.network.to_dict(),
         }
 
 
@@ -163,6 +169,7 @@ def explain_track(
         alone=_probability(float(score(kept[None])[0])),
         chance=_chance(bundle, heard, asked, found.cells, draws=draws, seed=seed),
         bundle=bundle.name,
+        network=_inside(bundle, heard, asked, seed=seed),
     )
 
 
@@ -209,6 +216,18 @@ def shuffled(bundle: Bundle, *, seed: int = 0) -> Bundle | None:
             mixed = rng.permutation(values.ravel()).reshape(values.shape)
             weight.CopyFrom(onnx.numpy_helper.from_array(mixed, weight.name))
     return Made(folder=bundle.folder, card=bundle.card, graph=model.SerializeToString())
+
+
+def _inside(bundle: Bundle, heard: Heard, genre: str, *, seed: int) -> NetworkMaps | None:
+    """Maps from inside the network, where there is one at hand."""
+    from genrescope.errors import MissingExtraError
+
+    try:
+        from genrescope.explain.why_network import maps_of, run_of
+    except MissingExtraError:
+        return None
+    run = run_of(bundle.folder)
+    return None if run is None else maps_of(run, heard, genre, seed=seed)
 
 
 def _chance(

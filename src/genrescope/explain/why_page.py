@@ -14,12 +14,17 @@ from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.colours import colours_of
 from genrescope.explain.ink import Drawing, style, themed
-from genrescope.explain.saliency_figures import deletion_figure, kept_figure, map_figure
+from genrescope.explain.saliency_figures import (
+    deletion_figure,
+    kept_figure,
+    map_figure,
+    network_figure,
+)
 from genrescope.explain.signal_canvas import Pane, Picture
 from genrescope.explain.signal_excerpt import Excerpt, encode_sound
 from genrescope.explain.signal_words import share
 from genrescope.explain.why import Why, sounds_of
-from genrescope.explain.why_words import in_short, is_it_true
+from genrescope.explain.why_words import in_short, inside, is_it_true
 
 try:
     import jinja2
@@ -101,6 +106,8 @@ def write_why(why: Why, out: Path, *, command: str = "", sound: bool = True) -> 
     check_folder(out)
     with style():
         pictures = [map_figure(why), kept_figure(why), Picture(deletion_figure(why))]
+        within = network_figure(why)
+        pictures += [within] if within is not None else []
     figures = [_figure(n, why, picture) for n, picture in enumerate(pictures, start=1)]
     contents: dict[str, bytes] = {}
     for picture in pictures:
@@ -169,6 +176,13 @@ def _said(why: Why) -> dict[str, tuple[str, str, tuple[str, ...]]]:
             "hiding in random orders (grey: the range of eight of them).",
             is_it_true(why),
         ),
+        "network": (
+            "Inside the network",
+            "Grad-CAM says where the last convolution saw what speaks for the genre (blue). "
+            "Integrated gradients say what each value added to the log-odds (blue) or took from "
+            "them (orange), compared with a window in which nothing happens.",
+            inside(why),
+        ),
     }
 
 
@@ -224,8 +238,8 @@ def _computed(why: Why) -> tuple[str, ...]:
         "of time. A cell that is hidden holds the mean of its bands over the window, so the "
         "colour of the sound stays and what happens is gone. The statistics, the frames and the "
         "MFCC that the recogniser reads are all computed again without it.",
-        "To the first 3 s of a window the recogniser listens twice: it reads their MFCC as well, so "
-        "they often count for more than the rest.",
+        "The front end listens to the first 3 s of a window twice: their MFCC are read as well, "
+        "so they often count for more than the rest.",
         f"The map comes from {why.occlusion.draws} random halves of the cells, each with its "
         "opposite, and a ridge regression of the log-odds on which cells were kept. Hiding single "
         "cells one by one is less true: each matters too little.",

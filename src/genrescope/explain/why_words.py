@@ -13,7 +13,7 @@ from genrescope.explain.signal_words import hertz, share
 if TYPE_CHECKING:
     from genrescope.explain.why import Why
 
-__all__ = ["in_short", "is_it_true", "range_of", "spoke"]
+__all__ = ["in_short", "inside", "is_it_true", "range_of", "spoke"]
 
 _LITTLE = 0.1  # log-odds; less is not worth a word
 _FALLS = 0.5  # of the highest: so far a range is wide
@@ -98,6 +98,27 @@ def is_it_true(why: Why) -> tuple[str, ...]:
         )
     )
     return first, second
+
+
+def inside(why: Why) -> tuple[str, ...]:
+    """What the gradients of the network say, and whether they are true."""
+    found = why.network
+    if found is None:
+        return ()
+    curve = found.deletion
+    sentences = [
+        f"The values of the integrated gradients add up to {found.difference:.2f} of log-odds, "
+        f"to within {found.missing:.2f}.",
+        f"When cells go in their order, the log-odds are {abs(curve.area):.2f} "
+        f"{'lower' if curve.area > 0 else 'higher'} on average than in random orders "
+        f"(± {curve.spread:.2f}).",
+    ]
+    if np.isfinite(found.chance):
+        text = f"With shuffled weights the rank correlation of the maps is {found.chance:.2f}"
+        if np.isfinite(found.chance_cam):
+            text += f", that of Grad-CAM {found.chance_cam:.2f}"
+        sentences.append(f"{text}.")
+    return tuple(sentences)
 
 
 def _hertz(why: Why, places: tuple[int, int]) -> str:
