@@ -69,6 +69,7 @@ def test_importing_its_names_loads_nothing_heavy() -> None:
         ["lab"],
         ["look"],
         ["features"],
+        ["explain"],
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
