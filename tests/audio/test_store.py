@@ -21,7 +21,7 @@ from genrescope.audio import frames, store
 from genrescope.audio.decode import read_audio
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES, fma_descriptors
 from genrescope.audio.frames import describe_file
-from genrescope.audio.store import FeatureStore
+from genrescope.audio.store import FeatureStore, load_frames
 from genrescope.audio.store_disk import sha256_of
 from genrescope.audio.store_export import export_prepared, export_table
 from genrescope.audio.store_extract import Job, extract_file, extract_samples
@@ -448,7 +448,9 @@ def test_training_reads_it(labelled: FeatureStore, tmp_path: Path) -> None:
     assert prepared.genre_top.tolist() == ["Folk", "Rock", "Folk", "Rock", "Folk", ""]
     assert prepared.artist_id.tolist()[:3] == ["artist 0", "artist 0", "artist 1"]
     assert prepared.track_id.tolist() == list(range(6))
+    assert np.array_equal(load_frames(tmp_path / "labelled").mel, prepared.mel)
     export_prepared(labelled, tmp_path / "e")
+    assert np.array_equal(load_frames(tmp_path / "e").mel, prepared.mel[:5])
     read = load_prepared(tmp_path / "e")
     assert np.array_equal(read.mel, prepared.mel[:5])
     assert np.array_equal(read.mfcc_3s, prepared.mfcc_3s[:5])

@@ -32,10 +32,10 @@ from genrescope.audio.store_recipe import Recipe, to_decibels
 from genrescope.audio.store_sources import Catalogue
 from genrescope.audio.store_write import PARTS, part_file, read_description
 from genrescope.catalog.fma_tables import import_pyarrow
-from genrescope.catalog.prepared import PreparedData
+from genrescope.catalog.prepared import PreparedData, load_prepared
 from genrescope.errors import DataError
 
-__all__ = ["DescriptorTable", "FeatureStore"]
+__all__ = ["DescriptorTable", "FeatureStore", "load_frames"]
 
 Indices = Sequence[int] | npt.NDArray[np.integer[Any]] | slice | None
 
@@ -417,3 +417,25 @@ class FeatureStore:
             ) from error
         values: npt.NDArray[np.float32] = np.stack(columns, axis=1)
         return values
+
+
+def load_frames(folder: str | PathLike[str]) -> PreparedData:
+    """Mel frames to train on or to score: of a feature store, or of a prepared folder.
+
+    Parameters
+    ----------
+    folder : path
+        A store that holds frames, or what :mod:`genrescope.catalog.prepared` describes.
+
+    Returns
+    -------
+    PreparedData
+
+    Raises
+    ------
+    DataError
+        If it is neither, or the store has no frames.
+    """
+    if (Path(folder) / "store.json").exists():
+        return FeatureStore.open(folder).prepared()
+    return load_prepared(folder)

@@ -217,9 +217,9 @@ def _hear_prepared(recogniser: Recogniser, folder: Path) -> _Heard:
 
     from genrescope.apps.cli.progress import Progress
     from genrescope.audio.frames import describe_prepared
-    from genrescope.catalog.prepared import load_prepared
+    from genrescope.audio.store import load_frames
 
-    prepared = load_prepared(folder)
+    prepared = load_frames(folder)
     labels = _Labels.read(prepared.genre_top.tolist(), recogniser.genres)
     labels.check(folder, recogniser.genres)
     truth = np.array(labels.position, dtype=np.int64)

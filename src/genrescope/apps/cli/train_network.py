@@ -43,7 +43,8 @@ def _command(architecture: Architecture) -> Callable[..., None]:
             typer.Option(
                 "--data",
                 metavar="DIR",
-                help="Prepared features: small_tracks.csv, small_mel_frames.npz, small_mfcc.npz.",
+                help="A feature store with frames, or prepared features: small_tracks.csv, "
+                "small_mel_frames.npz, small_mfcc.npz.",
             ),
         ],
         out: Annotated[

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genrescope.audio import frames
-from genrescope.catalog.prepared import PreparedData, load_prepared
+from genrescope.audio.store import load_frames
+from genrescope.catalog.prepared import PreparedData
 from genrescope.errors import DataError, MissingExtraError
 from genrescope.learn.deep.settings import Augmentation
 
@@ -65,12 +66,12 @@ class FrameData:
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> FrameData:
-        """Read a prepared folder; tracks without a genre are left out.
+        """Read a prepared folder or a feature store; tracks without a genre are left out.
 
         Parameters
         ----------
         folder : path
-            See :mod:`genrescope.catalog.prepared`.
+            See :func:`genrescope.audio.store.load_frames`.
 
         Returns
         -------
@@ -81,7 +82,7 @@ class FrameData:
         DataError
             If the folder is not as it should be, a track has no artist, or values are NaN.
         """
-        return cls.of(load_prepared(folder))
+        return cls.of(load_frames(folder))
 
     @classmethod
     def of(cls, data: PreparedData) -> FrameData:
