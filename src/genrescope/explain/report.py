@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import importlib.resources
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from genrescope.catalog.storage import atomic
 from genrescope.errors import MissingExtraError
 from genrescope.explain.ink import Drawing, style
 from genrescope.explain.interactive import payload, plotly_script, script_json
+from genrescope.explain.page import policy, render, template
 from genrescope.explain.report_closing import finding, limits_section, repeat_section, subtitle
 from genrescope.explain.report_page import Composer, Section
 from genrescope.explain.report_results import (
@@ -30,7 +29,6 @@ from genrescope.explain.report_sections import analysis_section, data_section, m
 from genrescope.explain.report_tables import FileTable, csv_bytes, file_tables, parquet_bytes, plain
 
 try:
-    import jinja2
     from markupsafe import Markup
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the report", extra="lab", package="jinja2") from error
@@ -233,16 +231,10 @@ def write_report(result: LabResult, out: Path, *, key: str = "") -> ReportPaths:
 
 
 def _render(result: LabResult, sections: list[Section], page: Composer) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    early, own = _template("theme.js"), _template("report.js")
+    early, own = template("theme.js"), template("report.js")
     plotly = plotly_script()
-    return environment.get_template("report.html").render(
+    return render(
+        "report.html",
         result=result,
         title=f"Telling genres apart: {result.data.name}",
         subtitle=subtitle(result),
@@ -250,29 +242,13 @@ def _render(result: LabResult, sections: list[Section], page: Composer) -> str:
         sections=sections,
         figures=page.figures,
         tables=page.tables,
-        policy=_policy(early, plotly, own),
-        css=Markup(_template("report.css")),  # noqa: S704 - ours
+        policy=policy(early, plotly, own, plotly=True),
+        css=Markup(template("report.css")),  # noqa: S704 - ours
         early=Markup(early),  # noqa: S704 - ours
         script=Markup(own),  # noqa: S704 - ours
         plotly=Markup(plotly),  # noqa: S704 - plotly's
         payload=Markup(script_json(payload(result))),  # noqa: S704 - no character of it is markup
     )
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy: these scripts alone may run, and nothing may be fetched."""
-    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; "
-        # plotly's WebGL compiles functions; its pictures are made through blobs.
-        f"script-src {allowed} 'unsafe-eval'; worker-src blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _template(name: str) -> str:
-    folder = importlib.resources.files("genrescope.explain") / "templates"
-    return (folder / name).read_text(encoding="utf-8")
 
 
 def _numbers(result: LabResult) -> dict[str, Any]:

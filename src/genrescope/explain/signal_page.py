@@ -7,8 +7,6 @@ line moves through every picture with a time axis while the sound plays, and a c
 from __future__ import annotations
 
 import base64
-import hashlib
-import importlib.resources
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain import signal_figures as figures
 from genrescope.explain.colours import colours_of
 from genrescope.explain.ink import WIDTH, style, themed
+from genrescope.explain.page import policy, render, template
 from genrescope.explain.signal import HOP, N_FFT, N_MFCC
 from genrescope.explain.signal_canvas import Pane, Picture
 from genrescope.explain.signal_compare import between, measures_of, what_differs
@@ -40,7 +39,6 @@ from genrescope.explain.signal_words import (
 )
 
 try:
-    import jinja2
     from markupsafe import Markup
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the page", extra="lab", package="jinja2") from error
@@ -274,13 +272,6 @@ def _render(
     command: str,
     sound: bool,
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     by_key = {figure.key: figure for figure in drawn}
     sections = [
         (id_, title, [by_key[key] for key in keys if key in by_key])
@@ -289,8 +280,9 @@ def _render(
     pair = len(signals) == 2
     measures = measures_of(*signals) if pair else ()
     names = [signal.excerpt.title for signal in signals]
-    early, own = _template("theme.js"), _template("look.js")
-    return environment.get_template("look.html").render(
+    early, own = template("theme.js"), template("look.js")
+    return render(
+        "look.html",
         title=f"{names[0]} and {names[1]}" if pair else names[0],
         pair=pair,
         tracks=[
@@ -304,8 +296,8 @@ def _render(
         command=command,
         version=__version__,
         computed=_computed(),
-        policy=_policy(early, own),
-        css=Markup(_template("report.css") + _template("look.css")),  # noqa: S704 - ours
+        policy=policy(early, own),
+        css=Markup(template("report.css") + template("look.css")),  # noqa: S704 - ours
         early=Markup(early),  # noqa: S704 - ours
         script=Markup(own),  # noqa: S704 - ours
     )
@@ -385,21 +377,6 @@ def _computed() -> tuple[str, ...]:
         "Held notes and drum hits are told apart by medians along and across time "
         "(FitzGerald 2010).",
     )
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy: these scripts alone may run, and nothing may be fetched."""
-    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
-        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _template(name: str) -> str:
-    folder = importlib.resources.files("genrescope.explain") / "templates"
-    return (folder / name).read_text(encoding="utf-8")
 
 
 def _earlier(out: Path) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import importlib.resources
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.colours import colours_of
 from genrescope.explain.ink import Drawing, style, themed
+from genrescope.explain.page import policy, render, template
 from genrescope.explain.saliency_figures import (
     deletion_figure,
     kept_figure,
@@ -27,7 +26,6 @@ from genrescope.explain.why import Why, sounds_of
 from genrescope.explain.why_words import in_short, inside, is_it_true
 
 try:
-    import jinja2
     from markupsafe import Markup
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the page", extra="lab", package="jinja2") from error
@@ -187,20 +185,14 @@ def _said(why: Why) -> dict[str, tuple[str, str, tuple[str, ...]]]:
 
 
 def _render(why: Why, figures: list[_Figure], *, command: str, sound: bool) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    early, own = _template("theme.js"), _template("look.js")
+    early, own = template("theme.js"), template("look.js")
     piece = why.excerpt
     best = why.verdict.top(3)
     colours = colours_of([genre for genre, _ in best])
     start, stop = piece.start, piece.start + why.heard.seconds
     decks = [("A", "as it is", piece), ("B", f"what spoke for {why.genre}", None)]
-    return environment.get_template("explain.html").render(
+    return render(
+        "explain.html",
         title=f"Why {why.genre}? {piece.title}",
         genre=why.genre,
         track=piece.title,
@@ -223,8 +215,8 @@ def _render(why: Why, figures: list[_Figure], *, command: str, sound: bool) -> s
         command=command,
         version=__version__,
         computed=_computed(why),
-        policy=_policy(early, own),
-        css=Markup(_template("report.css") + _template("look.css")),  # noqa: S704 - ours
+        policy=policy(early, own),
+        css=Markup(template("report.css") + template("look.css")),  # noqa: S704 - ours
         early=Markup(early),  # noqa: S704 - ours
         script=Markup(own),  # noqa: S704 - ours
     )
@@ -253,18 +245,3 @@ def _source(piece: Excerpt) -> str:
     encoded = encode_sound(piece)
     data = base64.b64encode(encoded.data).decode("ascii")
     return f"data:{encoded.media_type};base64,{data}"
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy: these scripts alone may run, and nothing may be fetched."""
-    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
-        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _template(name: str) -> str:
-    folder = importlib.resources.files("genrescope.explain") / "templates"
-    return (folder / name).read_text(encoding="utf-8")
