@@ -9,7 +9,6 @@ how well it did; see :mod:`genrescope.learn.card`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -23,8 +22,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrescope.errors import BundleError, DataError, MissingExtraError
+from genrescope.errors import BundleError, DataError
 from genrescope.learn.card import CARD_FORMAT, check_card
+from genrescope.learn.graphs import (
+    check_digest,
+    describe_graph,
+    one_line,
+    open_session,
+    parse_object,
+    read_limited,
+)
+from genrescope.learn.parts import (
+    NewPart,
+    Part,
+    describe_parts,
+    open_new_parts,
+    part_file,
+    read_parts,
+)
 
 __all__ = ["CARD_FILE", "DEFAULT_BUNDLE", "GRAPH_FILE", "Bundle", "write_bundle"]
 
@@ -34,7 +49,6 @@ CARD_FILE = "card.json"
 GRAPH_FILE = "model.onnx"
 
 _MAX_CARD = 16 * 2**20  # bytes
-_MAX_GRAPH = 512 * 2**20  # bytes
 _SUM_TOLERANCE = 1e-3  # float32 softmax is good to 1e-6; more is a graph that lies
 
 
@@ -53,10 +67,20 @@ class Bundle:
         The genres, in the order of the columns of the probabilities.
     n_features : int
         How many numbers describe one window of sound.
+    parts : mapping of str to Part
+        Graphs beside the main one, by name: what it does with text, say. Often none.
     """
 
-    def __init__(self, *, folder: Path, card: dict[str, Any], graph: bytes) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        card: dict[str, Any],
+        graph: bytes,
+        parts: Mapping[str, Part] | None = None,
+    ) -> None:
         self.folder = folder
+        self.parts: Mapping[str, Part] = dict(parts or {})
         self.card = card
         self.genres: tuple[str, ...] = tuple(card["genres"])
         self.n_features: int = card["front_end"]["n_features"]
@@ -88,22 +112,12 @@ class Bundle:
         """
         folder = _folder_of(path_or_name)
         card_file = folder / CARD_FILE
-        card = _parse(_read(card_file, limit=_MAX_CARD), where=str(card_file))
+        card = parse_object(read_limited(card_file, limit=_MAX_CARD), where=str(card_file))
         check_card(card, where=str(card_file))
         graph_file = folder / card["graph"]["file"]
-        graph = _read(graph_file, limit=_MAX_GRAPH)
-        if len(graph) != card["graph"]["bytes"]:
-            raise BundleError(
-                f"{graph_file}: has {len(graph):,} bytes, the card says "
-                f"{card['graph']['bytes']:,}; get the bundle again"
-            )
-        found = hashlib.sha256(graph).hexdigest()
-        if found != card["graph"]["sha256"]:
-            raise BundleError(
-                f"{graph_file}: SHA-256 is {found}, the card says "
-                f"{card['graph']['sha256']}; the file was changed: get the bundle again"
-            )
-        return cls(folder=folder, card=card, graph=graph)
+        graph = read_limited(graph_file)
+        check_digest(graph, card["graph"], where=str(graph_file))
+        return cls(folder=folder, card=card, graph=graph, parts=read_parts(card, folder))
 
     @property
     def name(self) -> str:
@@ -148,7 +162,7 @@ class Bundle:
             outputs = session.run(["probabilities", "window_probabilities"], {"features": batch})
         except Exception as error:
             raise BundleError(
-                f"{self.folder}: the graph could not be run ({_one_line(error)}); "
+                f"{self.folder}: the graph could not be run ({one_line(error)}); "
                 "get the bundle again"
             ) from error
         n_genres = len(self.genres)
@@ -180,7 +194,7 @@ class Bundle:
     def _open(self) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = _open_session(self._graph, self.card, where=str(self.folder))
+                self._session = _open_main(self._graph, self.card, where=str(self.folder))
             return self._session
 
     def __repr__(self) -> str:
@@ -188,15 +202,19 @@ class Bundle:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A session cannot be pickled; the bytes and the card can.
-        return (_rebuild, (self.folder, self.card, self._graph))
+        return (_rebuild, (self.folder, self.card, self._graph, dict(self.parts)))
 
 
 def write_bundle(
-    folder: str | os.PathLike[str], *, graph: bytes, card: Mapping[str, Any]
+    folder: str | os.PathLike[str],
+    *,
+    graph: bytes,
+    card: Mapping[str, Any],
+    parts: Mapping[str, NewPart] | None = None,
 ) -> Bundle:
     """Write a bundle, and read it back.
 
-    Each file replaces an older one as a whole. A program that dies between the two
+    Each file replaces an older one as a whole. A program that dies between two of them
     leaves a bundle whose checksum does not fit, which :meth:`Bundle.load` refuses.
 
     Parameters
@@ -206,7 +224,9 @@ def write_bundle(
     graph : bytes
         A serialised ONNX model that holds its own weights.
     card : mapping
-        The card. ``format`` and ``graph`` are filled in here.
+        The card. ``format``, ``graph`` and ``parts`` are filled in here.
+    parts : mapping of str to NewPart, optional
+        What the recogniser does beside recognising sound, by name.
 
     Returns
     -------
@@ -221,17 +241,22 @@ def write_bundle(
         If the package onnx is not installed.
     """
     target = Path(folder)
-    full = {**card, "format": CARD_FORMAT, "graph": _describe_graph(graph)}
+    parts = parts or {}
+    full = {**card, "format": CARD_FORMAT, "graph": _describe_main(graph)}
+    full.pop("parts", None)
+    if parts:
+        full["parts"] = describe_parts(parts)
     # Through JSON and back, so that what is checked is what will be read.
     text = _card_text(full)
     check_card(json.loads(text), where=str(target / CARD_FILE))
-    _open_session(graph, full, where=str(target))
+    _open_main(graph, full, where=str(target))
+    open_new_parts(full, parts, where=str(target))
     target.mkdir(parents=True, exist_ok=True)
-    temporary = [
-        (target / f".{name}.{os.getpid()}.part", target / name) for name in (GRAPH_FILE, CARD_FILE)
-    ]
+    files = {GRAPH_FILE: graph, **{part_file(name): new.graph for name, new in parts.items()}}
+    files[CARD_FILE] = text.encode()  # last: what it describes is there then
+    temporary = [(target / f".{name}.{os.getpid()}.part", target / name) for name in files]
     try:
-        for (part, _), data in zip(temporary, (graph, text.encode()), strict=True):
+        for (part, _), data in zip(temporary, files.values(), strict=True):
             with part.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -260,8 +285,22 @@ def _card_text(card: Mapping[str, Any]) -> str:
     return numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
-def _rebuild(folder: Path, card: dict[str, Any], graph: bytes) -> Bundle:
-    return Bundle(folder=folder, card=card, graph=graph)
+def _rebuild(folder: Path, card: dict[str, Any], graph: bytes, parts: Mapping[str, Part]) -> Bundle:
+    return Bundle(folder=folder, card=card, graph=graph, parts=parts)
+
+
+def _open_main(graph: bytes, card: Mapping[str, Any], *, where: str) -> Any:
+    said = card["graph"]
+    return open_session(graph, inputs=[said["input"]], outputs=said["outputs"], where=where)
+
+
+def _describe_main(graph: bytes) -> dict[str, Any]:
+    said = describe_graph(graph, file=GRAPH_FILE)
+    inputs = said.pop("inputs")
+    if len(inputs) != 1:
+        names = [tensor["name"] for tensor in inputs]
+        raise BundleError(f"the graph has the inputs {names}, expected one named features")
+    return {**said, "input": inputs[0]}
 
 
 def _folder_of(path_or_name: str | os.PathLike[str]) -> Path:
@@ -281,116 +320,3 @@ def _folder_of(path_or_name: str | os.PathLike[str]) -> Path:
             f'or the name "{DEFAULT_BUNDLE}"'
         )
     return folder
-
-
-def _read(path: Path, *, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise BundleError(
-            f"{path}: cannot be read ({error.strerror or error}); "
-            f"a bundle is a folder with {CARD_FILE} and {GRAPH_FILE}"
-        ) from error
-    if len(data) > limit:
-        raise BundleError(f"{path}: is larger than {limit:,} bytes; this is no genrescope bundle")
-    return data
-
-
-def _parse(data: bytes, *, where: str) -> dict[str, Any]:
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON number")
-
-    try:
-        card = json.loads(data.decode("utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{where}: is not JSON ({_one_line(error)}); get the bundle again"
-        ) from error
-    if not isinstance(card, dict):
-        raise BundleError(f"{where}: holds no JSON object; get the bundle again")
-    return card
-
-
-def _open_session(graph: bytes, card: Mapping[str, Any], *, where: str) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # The graph is small: one thread is quickest, and leaves the cores to the decoders.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            graph, sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise BundleError(
-            f"{where}: the graph cannot be opened ({_one_line(error)}); get the bundle again"
-        ) from error
-    _compare(session.get_inputs(), [card["graph"]["input"]], "input", where)
-    _compare(session.get_outputs(), card["graph"]["outputs"], "output", where)
-    return session
-
-
-def _compare(found: Any, said: list[Mapping[str, Any]], kind: str, where: str) -> None:
-    """Compare the tensors of a graph with those on its card: names, type, fixed sizes."""
-    tensors = {tensor.name: tensor for tensor in found}
-    names = {tensor["name"] for tensor in said}
-    if set(tensors) != names:
-        raise BundleError(
-            f"{where}: the graph has the {kind}s {sorted(tensors)}, the card says {sorted(names)}"
-        )
-    for tensor in said:
-        real = tensors[tensor["name"]]
-        if real.type != "tensor(float)":
-            raise BundleError(
-                f"{where}: {kind} {real.name} of the graph is {real.type}, expected tensor(float)"
-            )
-        fixed = [size if isinstance(size, int) else None for size in real.shape]
-        expected = [size if isinstance(size, int) else None for size in tensor["shape"]]
-        if fixed != expected:
-            raise BundleError(
-                f"{where}: {kind} {real.name} of the graph has the shape {list(real.shape)}, "
-                f"the card says {tensor['shape']}"
-            )
-
-
-def _describe_graph(graph: bytes) -> dict[str, Any]:
-    """The ``graph`` section of the card for a serialised model."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingExtraError("writing a bundle", extra="deep", package="onnx") from error
-    try:
-        model = onnx.load_model_from_string(graph)
-        onnx.checker.check_model(model)
-    except Exception as error:
-        raise BundleError(f"the graph is no valid ONNX model ({_one_line(error)})") from error
-    if any(onnx.external_data_helper.uses_external_data(t) for t in model.graph.initializer):
-        raise BundleError("the graph keeps weights in another file; they have to be inside it")
-    if len(model.graph.input) != 1:
-        names = [tensor.name for tensor in model.graph.input]
-        raise BundleError(f"the graph has the inputs {names}, expected one named features")
-    return {
-        "file": GRAPH_FILE,
-        "sha256": hashlib.sha256(graph).hexdigest(),
-        "bytes": len(graph),
-        "opset": next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
-        "input": _describe_tensor(model.graph.input[0]),
-        "outputs": [_describe_tensor(tensor) for tensor in model.graph.output],
-    }
-
-
-def _describe_tensor(tensor: Any) -> dict[str, Any]:
-    dimensions = tensor.type.tensor_type.shape.dim
-    shape = [
-        d.dim_value if d.HasField("dim_value") else d.dim_param or f"free{i}"
-        for i, d in enumerate(dimensions)
-    ]
-    return {"name": tensor.name, "shape": shape}
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."

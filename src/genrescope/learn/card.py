@@ -83,6 +83,7 @@ SEED = Rule(
 )
 
 _TENSOR = {"name": NAME, "shape": ListOf(DIMENSION, at_least=2)}
+_PART_TENSOR = {"name": NAME, "shape": ListOf(DIMENSION, at_least=1)}
 
 #: The keys that a card must have; more are allowed everywhere.
 CARD_SCHEMA: dict[str, Any] = {
@@ -138,6 +139,19 @@ CARD_SCHEMA: dict[str, Any] = {
     "created": TEXT,
 }
 
+#: What a card says of each of its parts, where it has any.
+PART_SCHEMA: dict[str, Any] = {
+    "graph": {
+        "file": FILE_NAME,
+        "sha256": SHA256,
+        "bytes": POSITIVE,
+        "opset": POSITIVE,
+        "inputs": ListOf(_PART_TENSOR, at_least=1),
+        "outputs": ListOf(_PART_TENSOR, at_least=1),
+    },
+    "settings": OBJECT,
+}
+
 
 def check_card(card: Any, *, where: str, schema: Mapping[str, Any] = CARD_SCHEMA) -> None:
     """Check a card against the schema, and its parts against each other.
@@ -170,6 +184,11 @@ def check_card(card: Any, *, where: str, schema: Mapping[str, Any] = CARD_SCHEMA
     if repeated:
         raise _error(where, "genres", f"names {repeated[0]} more than once", "each genre once")
     _check_shapes(card, where)
+    parts = card.get("parts", {})
+    if not isinstance(parts, Mapping):
+        raise _error(where, "parts", f"is {_quote(parts)}", "an object")
+    for name, part in parts.items():
+        _check(part, PART_SCHEMA, key=f"parts.{name}", where=where)
 
 
 def _check_shapes(card: Mapping[str, Any], where: str) -> None:

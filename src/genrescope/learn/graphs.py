@@ -1,0 +1,201 @@
+"""ONNX graphs on disk: read under a limit, compared with what is said of them, opened.
+
+A bundle comes from anywhere. So nothing of it is run before its bytes, its tensors and their types
+are what the card says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genrescope.errors import BundleError, MissingExtraError
+
+__all__ = [
+    "check_digest",
+    "describe_graph",
+    "one_line",
+    "open_session",
+    "parse_object",
+    "read_limited",
+]
+
+MAX_GRAPH = 512 * 2**20  # bytes
+
+
+def read_limited(path: Path, *, limit: int = MAX_GRAPH) -> bytes:
+    """The bytes of a file; BundleError where it cannot be read or is larger than `limit`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror or error}); "
+            "a bundle is a folder with its card and all the files that the card names"
+        ) from error
+    if len(data) > limit:
+        raise BundleError(f"{path}: is larger than {limit:,} bytes; this is no genrescope bundle")
+    return data
+
+
+def parse_object(data: bytes, *, where: str) -> dict[str, Any]:
+    """JSON text as a dictionary; BundleError where it is none, or holds NaN."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON number")
+
+    try:
+        card = json.loads(data.decode("utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{where}: is not JSON ({one_line(error)}); get the bundle again"
+        ) from error
+    if not isinstance(card, dict):
+        raise BundleError(f"{where}: holds no JSON object; get the bundle again")
+    return card
+
+
+def check_digest(data: bytes, said: Mapping[str, Any], *, where: str) -> None:
+    """Compare length and SHA-256 with what the card says; BundleError where they differ."""
+    if len(data) != said["bytes"]:
+        raise BundleError(
+            f"{where}: has {len(data):,} bytes, the card says {said['bytes']:,}; "
+            "get the bundle again"
+        )
+    found = hashlib.sha256(data).hexdigest()
+    if found != said["sha256"]:
+        raise BundleError(
+            f"{where}: SHA-256 is {found}, the card says {said['sha256']}; "
+            "the file was changed: get the bundle again"
+        )
+
+
+def open_session(
+    graph: bytes,
+    *,
+    inputs: Sequence[Mapping[str, Any]],
+    outputs: Sequence[Mapping[str, Any]],
+    where: str,
+) -> Any:
+    """An onnxruntime session on one thread, if the graph has these tensors.
+
+    Parameters
+    ----------
+    graph : bytes
+        A serialised model.
+    inputs, outputs : sequence of mapping
+        What is said of its tensors: ``name`` and ``shape``, free sizes by name.
+    where : str
+        For messages.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+
+    Raises
+    ------
+    BundleError
+        If it cannot be opened, or has other tensors.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # The graph is small: one thread is quickest, and leaves the cores to the decoders.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            graph, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise BundleError(
+            f"{where}: the graph cannot be opened ({one_line(error)}); get the bundle again"
+        ) from error
+    _compare(session.get_inputs(), inputs, "input", where)
+    _compare(session.get_outputs(), outputs, "output", where)
+    return session
+
+
+def _compare(found: Any, said: Sequence[Mapping[str, Any]], kind: str, where: str) -> None:
+    """Compare the tensors of a graph with those on its card: names, type, fixed sizes."""
+    tensors = {tensor.name: tensor for tensor in found}
+    names = {tensor["name"] for tensor in said}
+    if set(tensors) != names:
+        raise BundleError(
+            f"{where}: the graph has the {kind}s {sorted(tensors)}, the card says {sorted(names)}"
+        )
+    for tensor in said:
+        real = tensors[tensor["name"]]
+        if real.type != "tensor(float)":
+            raise BundleError(
+                f"{where}: {kind} {real.name} of the graph is {real.type}, expected tensor(float)"
+            )
+        fixed = [size if isinstance(size, int) else None for size in real.shape]
+        expected = [size if isinstance(size, int) else None for size in tensor["shape"]]
+        if fixed != expected:
+            raise BundleError(
+                f"{where}: {kind} {real.name} of the graph has the shape {list(real.shape)}, "
+                f"the card says {tensor['shape']}"
+            )
+
+
+def describe_graph(graph: bytes, *, file: str) -> dict[str, Any]:
+    """What a card says of a serialised model that will be in a file of that name.
+
+    Parameters
+    ----------
+    graph : bytes
+        A model that holds its own weights.
+    file : str
+        A name without a folder.
+
+    Returns
+    -------
+    dict
+        ``file``, ``sha256``, ``bytes``, ``opset``, ``inputs`` and ``outputs``.
+
+    Raises
+    ------
+    BundleError
+        If it is no valid model, or keeps weights elsewhere.
+    MissingExtraError
+        If the package onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("writing a bundle", extra="deep", package="onnx") from error
+    try:
+        model = onnx.load_model_from_string(graph)
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise BundleError(f"the graph is no valid ONNX model ({one_line(error)})") from error
+    if any(onnx.external_data_helper.uses_external_data(t) for t in model.graph.initializer):
+        raise BundleError("the graph keeps weights in another file; they have to be inside it")
+    return {
+        "file": file,
+        "sha256": hashlib.sha256(graph).hexdigest(),
+        "bytes": len(graph),
+        "opset": next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
+        "inputs": [_describe_tensor(tensor) for tensor in model.graph.input],
+        "outputs": [_describe_tensor(tensor) for tensor in model.graph.output],
+    }
+
+
+def _describe_tensor(tensor: Any) -> dict[str, Any]:
+    dimensions = tensor.type.tensor_type.shape.dim
+    shape = [
+        d.dim_value if d.HasField("dim_value") else d.dim_param or f"free{i}"
+        for i, d in enumerate(dimensions)
+    ]
+    return {"name": tensor.name, "shape": shape}
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of 200 characters at most."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
