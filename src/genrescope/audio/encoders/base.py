@@ -1,0 +1,372 @@
+"""What every encoder has in common: windows of sound in, one row of numbers a window out.
+
+An encoder says what it makes of one window. Which windows of a track are heard, that silent ones
+are left out and when a track is refused is decided here, once, and as the front end ``frames``
+decides it: so the rows of several encoders belong to the same seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from genrescope.audio.frames import (
+    DEFAULT_WINDOWS,
+    MIN_SECONDS,
+    WINDOW_SECONDS,
+    TrackFeatures,
+)
+from genrescope.errors import (
+    AudioEmptyError,
+    AudioNotFiniteError,
+    AudioSilentError,
+    AudioTooShortError,
+    DataError,
+)
+
+__all__ = ["Encoder", "FrontEnd", "WindowEncoder", "mean_and_spread", "window_offsets"]
+
+FloatArray = npt.NDArray[np.float32]
+
+_SILENCE = 1e-4  # peak amplitude: -80 dB of full scale
+_AT_ONCE = 4  # windows held in memory: 21 MB at 44.1 kHz
+_MAX_CHANNELS = 64  # more rows than this in a 2-D array are samples, not channels
+
+
+class FrontEnd(Protocol):
+    """From sound to the rows that a recogniser reads.
+
+    Attributes
+    ----------
+    name : str
+        What a card calls it.
+    version : str or int
+        Changes whenever the numbers do.
+    n_features : int
+        Numbers in a row.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str | int: ...
+
+    @property
+    def n_features(self) -> int: ...
+
+    def card_section(self) -> dict[str, Any]:
+        """What stands under ``front_end`` on the card of a bundle that reads these rows."""
+        ...
+
+    def describe_samples(
+        self, y: FloatArray, *, sr: int, n_windows: int | None = None
+    ) -> TrackFeatures:
+        """Rows of sound in memory."""
+        ...
+
+    def describe_file(
+        self, path: str | os.PathLike[str], *, n_windows: int | None = None
+    ) -> TrackFeatures:
+        """Rows of an audio file."""
+        ...
+
+
+class Encoder(Protocol):
+    """A way from a window of sound to numbers that a head can be trained on.
+
+    Attributes
+    ----------
+    name : str
+        What :func:`~genrescope.audio.encoders.get_encoder` makes it from.
+    version : str or int
+        Changes whenever the numbers do.
+    n_features : int
+        Numbers for one window; mean and spread beside each other where it pools.
+    licence : str
+        Of its weights.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str | int: ...
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def licence(self) -> str: ...
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides the numbers, in types that JSON has."""
+        ...
+
+    def encode(self, windows: Sequence[FloatArray], *, sr: int) -> FloatArray:
+        """Rows of some windows of one track."""
+        ...
+
+    def describe_samples(
+        self, y: FloatArray, *, sr: int, n_windows: int | None = None
+    ) -> TrackFeatures:
+        """Rows of sound in memory."""
+        ...
+
+    def describe_file(
+        self, path: str | os.PathLike[str], *, n_windows: int | None = None
+    ) -> TrackFeatures:
+        """Rows of an audio file."""
+        ...
+
+
+class WindowEncoder(ABC):
+    """The part of an encoder that is the same for all: which windows are described.
+
+    A child sets `name`, `version`, `n_features` and `licence`, and says what a window becomes.
+    """
+
+    name: str
+    version: str | int
+    n_features: int
+    licence: str
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides the numbers, in types that JSON has.
+
+        Returns
+        -------
+        dict
+            Sources, hashes, rates, pooling; the same from one process to the next.
+        """
+
+    @abstractmethod
+    def encode(self, windows: Sequence[FloatArray], *, sr: int) -> FloatArray:
+        """Rows of some windows of one track.
+
+        Parameters
+        ----------
+        windows : sequence of np.ndarray [shape=(n,), float32]
+            Mono samples, half a second or more each, not necessarily equally long.
+        sr : int > 0
+            Their sampling rate in Hz.
+
+        Returns
+        -------
+        np.ndarray [shape=(windows, n_features), float32]
+            A row does not depend on which other windows are there.
+        """
+
+    def describe_samples(
+        self, y: FloatArray, *, sr: int, n_windows: int | None = None
+    ) -> TrackFeatures:
+        """Describe sound that is in memory.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(n,) or (channels, n), floating]
+            Samples in [-1, 1]; channels are averaged.
+        sr : int > 0
+            Sampling rate in Hz.
+        n_windows : int > 0, optional
+            At most so many windows of 30 s, spread evenly over `y`. Default: 5.
+
+        Returns
+        -------
+        TrackFeatures
+            A row of `n_features` numbers for each window that is not silent.
+
+        Raises
+        ------
+        DataError
+            If the samples have a shape or type that cannot be sound.
+        AudioError
+            If they are too few, silent or not finite, each by its own class.
+        """
+        samples = _mono(y)
+        size = int(WINDOW_SECONDS * sr)
+
+        def read(offset: float) -> FloatArray:
+            start = round(offset * sr)
+            part: FloatArray = samples[start : start + size]
+            return part
+
+        duration = len(samples) / sr
+        return self._describe(read, sr=sr, duration=duration, n_windows=n_windows, name="the array")
+
+    def describe_file(
+        self, path: str | os.PathLike[str], *, n_windows: int | None = None
+    ) -> TrackFeatures:
+        """Describe an audio file; only the windows are decoded.
+
+        Parameters
+        ----------
+        path : path-like
+            Any file that :func:`genrescope.audio.decode.open_audio` reads.
+        n_windows : int > 0, optional
+            At most so many windows of 30 s, spread evenly over the track. Default: 5.
+
+        Returns
+        -------
+        TrackFeatures
+            A row of `n_features` numbers for each window that is not silent.
+
+        Raises
+        ------
+        AudioError
+            Whatever is wrong with the file, each by its own class.
+        """
+        from genrescope.audio.decode import open_audio
+        from genrescope.audio.files import printable
+
+        with open_audio(path) as audio:
+
+            def read(offset: float) -> FloatArray:
+                samples: FloatArray = audio.read(offset=offset, duration=WINDOW_SECONDS)
+                return samples
+
+            return self._describe(
+                read,
+                sr=audio.sr,
+                duration=audio.duration,
+                n_windows=n_windows,
+                name=printable(os.fsdecode(path)),
+                measure=None if audio.exact else lambda: audio.measure() / audio.sr,
+            )
+
+    def _describe(
+        self,
+        read: Callable[[float], FloatArray],
+        *,
+        sr: int,
+        duration: float,
+        n_windows: int | None,
+        name: str,
+        measure: Callable[[], float] | None = None,
+    ) -> TrackFeatures:
+        """Describe the windows that ``read(offset)`` delivers.
+
+        Where the duration is a header's word, ``measure`` finds the true one; it is asked only
+        when a window turns out shorter than it should be.
+        """
+        count = DEFAULT_WINDOWS if n_windows is None else n_windows
+        if count < 1:
+            raise DataError(f"n_windows is {count}; at least 1 window must be looked at")
+        rows: list[FloatArray] = []
+        kept: list[float] = []
+        waiting: list[FloatArray] = []
+        longest = 0
+        for offset in window_offsets(duration, count).tolist():
+            y = read(offset)
+            expected = min(WINDOW_SECONDS, duration - offset)
+            if measure is not None and len(y) < (expected - MIN_SECONDS) * sr:
+                return self._describe(read, sr=sr, duration=measure(), n_windows=count, name=name)
+            longest = max(longest, len(y))
+            if len(y) < MIN_SECONDS * sr or float(np.abs(y).max()) < _SILENCE:
+                continue
+            kept.append(offset)
+            waiting.append(y)
+            if len(waiting) == _AT_ONCE:
+                rows.append(self.encode(waiting, sr=sr))
+                waiting = []
+        if waiting:
+            rows.append(self.encode(waiting, sr=sr))
+        if not rows:
+            raise _nothing(name, longest=longest, sr=sr)
+        return TrackFeatures(
+            features=np.concatenate(rows),
+            offsets=np.asarray(kept, dtype=np.float64),
+            duration=float(duration),
+            window=float(min(WINDOW_SECONDS, duration)),
+        )
+
+
+def _nothing(name: str, *, longest: int, sr: int) -> Exception:
+    """Why a track has no window that can be described."""
+    if longest == 0:
+        return AudioEmptyError(f"{name}: no samples, so there is nothing to recognise")
+    if longest < MIN_SECONDS * sr:
+        return AudioTooShortError(
+            f"{name}: {longest / sr:.3f} s of sound, at least {MIN_SECONDS} s is needed "
+            "to recognise a genre"
+        )
+    return AudioSilentError(
+        f"{name}: no sample is louder than -80 dB of full scale in any of the windows that "
+        "were looked at; there is nothing to recognise in silence"
+    )
+
+
+def window_offsets(duration: float, n_windows: int) -> npt.NDArray[np.float64]:
+    """Starts of 30-s windows spread evenly over a track.
+
+    Parameters
+    ----------
+    duration : float
+        Of the track, in seconds.
+    n_windows : int > 0
+        At most so many; a track has one for every 30 s.
+
+    Returns
+    -------
+    np.ndarray [shape=(windows,), float64]
+        In seconds.
+
+    Examples
+    --------
+    >>> window_offsets(120.0, 2).tolist()
+    [15.0, 75.0]
+    >>> window_offsets(8.0, 5).tolist()
+    [0.0]
+    """
+    count = max(1, min(n_windows, round(duration / WINDOW_SECONDS)))
+    middles = (np.arange(count) + 0.5) / count * duration
+    return np.clip(middles - WINDOW_SECONDS / 2, 0.0, max(0.0, duration - WINDOW_SECONDS))
+
+
+def mean_and_spread(embeddings: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    """Pool the embeddings of a window.
+
+    Parameters
+    ----------
+    embeddings : np.ndarray [shape=(times, n), floating]
+        One or more, in time.
+
+    Returns
+    -------
+    np.ndarray [shape=(2 n,), float32]
+        Their mean, then their standard deviation (zeros where there is one embedding).
+
+    Examples
+    --------
+    >>> mean_and_spread(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+    [2.0, 5.0, 1.0, 0.0]
+    """
+    exact = np.asarray(embeddings, dtype=np.float64)
+    return np.concatenate([exact.mean(axis=0), exact.std(axis=0)]).astype(np.float32)
+
+
+def _mono(y: npt.NDArray[Any]) -> FloatArray:
+    """Samples as one row of float32."""
+    if y.ndim not in (1, 2) or y.dtype.kind != "f":
+        raise DataError(
+            f"samples are {y.dtype} of shape {y.shape}, expected floats of shape (n,) or "
+            "(channels, n); divide integers by their largest value"
+        )
+    if y.ndim == 2 and y.shape[0] > _MAX_CHANNELS:
+        raise DataError(
+            f"samples have the shape {y.shape}, expected (channels, n); "
+            "samples as soundfile reads them need a transpose: samples.T"
+        )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        mixed = y.astype(np.float32, copy=False)
+    if mixed.ndim == 2:
+        mixed = mixed.mean(axis=0)
+    if not np.isfinite(mixed).all():
+        raise AudioNotFiniteError("samples hold NaN or infinity; replace them first")
+    return np.ascontiguousarray(mixed)
