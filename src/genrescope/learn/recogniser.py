@@ -28,7 +28,6 @@ from genrescope.catalog.tags import Tags, read_tags
 from genrescope.errors import (
     AudioEmptyError,
     AudioNotFiniteError,
-    BundleError,
     DataError,
     GenrescopeError,
 )
@@ -58,7 +57,8 @@ class Recogniser:
     Raises
     ------
     BundleError
-        If the bundle needs a front end that this version of genrescope does not have.
+        If the bundle needs a front end that this version of genrescope does not have, or an
+        encoder that is not installed.
     DataError
         If `n_windows` is below 1 or `workers` below 0.
     """
@@ -67,16 +67,9 @@ class Recogniser:
         self, bundle: Bundle, *, n_windows: int | None = None, workers: int | None = None
     ) -> None:
         from genrescope.audio import frames
+        from genrescope.audio.encoders import find_front_end
 
-        needed = bundle.card["front_end"]
-        found = (frames.FRONT_END_NAME, frames.FRONT_END_VERSION, frames.N_FEATURES)
-        if (needed["name"], needed["version"], needed["n_features"]) != found:
-            raise BundleError(
-                f"{bundle.folder}: needs the front end {needed['name']} version "
-                f"{needed['version']} with {needed['n_features']} features, this genrescope has "
-                f"{found[0]} version {found[1]} with {found[2]}; install the version of "
-                "genrescope that the bundle was made with, or train it again"
-            )
+        self._front_end = find_front_end(bundle.card["front_end"], where=str(bundle.folder))
         self.bundle = bundle
         self.n_windows = frames.DEFAULT_WINDOWS if n_windows is None else n_windows
         self.workers = workers
@@ -153,11 +146,9 @@ class Recogniser:
         DataError
             If the samples have a shape or type that cannot be sound, or `sr` is missing.
         """
-        from genrescope.audio import frames
-
         if isinstance(audio, np.ndarray):
             samples, rate = _mono(audio, sr)
-            described = frames.describe_samples(samples, sr=rate, n_windows=self.n_windows)
+            described = self._front_end.describe_samples(samples, sr=rate, n_windows=self.n_windows)
             return self._decide(described, Tags(), path=None)
         if not isinstance(audio, str | os.PathLike):
             raise DataError(
@@ -166,8 +157,8 @@ class Recogniser:
         if sr is not None:
             raise DataError(f"sr is {sr}, but a file knows its own rate: leave sr out")
         path = Path(audio)
-        described, tags = _describe(path, n_windows=self.n_windows)
-        return self._decide(described, tags, path=path)
+        described = self._front_end.describe_file(path, n_windows=self.n_windows)
+        return self._decide(described, read_tags(path), path=path)
 
     def predict_many(
         self,
@@ -255,13 +246,6 @@ class Recogniser:
 def _predict_next(recogniser: Recogniser, path: Path | None) -> Prediction | None:
     """What a worker does."""
     return None if path is None else recogniser.predict(path)
-
-
-def _describe(path: Path, *, n_windows: int) -> tuple[Any, Tags]:
-    """Everything that is done with one file, apart from the graph."""
-    from genrescope.audio import frames
-
-    return frames.describe_file(path, n_windows=n_windows), read_tags(path)
 
 
 def _mono(samples: npt.NDArray[Any], sr: float | None) -> tuple[npt.NDArray[np.float32], int]:
