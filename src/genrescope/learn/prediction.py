@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 from genrescope.errors import DataError
 from genrescope.learn.calibrate import prediction_set
 
-__all__ = ["FailedPrediction", "Moment", "Prediction", "ranked"]
+__all__ = ["Branch", "FailedPrediction", "Moment", "Prediction", "ranked"]
+
+#: The usual reason for "not sure".
+LOW_CONFIDENCE = "no genre is probable enough"
 
 
 class Moment(NamedTuple):
@@ -34,6 +37,24 @@ class Moment(NamedTuple):
         return next(iter(self.probabilities))
 
 
+class Branch(NamedTuple):
+    """A genre of the tree with all that it is part of, from the top.
+
+    Attributes
+    ----------
+    path : tuple of str
+        Such as ``("Rock", "Punk")``.
+    probability : float
+        That the last of them fits; never more than that of the one above it.
+    """
+
+    path: tuple[str, ...]
+    probability: float
+
+    def __str__(self) -> str:
+        return " > ".join(self.path)
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What was recognised in one track.
@@ -51,7 +72,10 @@ class Prediction:
     confidence : float
         The highest probability.
     sure : bool
-        Whether `confidence` reaches the threshold on the card of the bundle.
+        Whether `confidence` reaches the threshold on the card of the bundle, and the sound is
+        like music that it has learnt from.
+    reason : str
+        Why it is not sure, in words; empty where it is.
     plausible : tuple of str
         The conformal set: as many genres, high to low, as it takes to hold the right one
         at the level that the card names (nine times in ten, say). Never empty.
@@ -63,6 +87,11 @@ class Prediction:
         The genres that the tags name; they play no part in the recognition.
     timeline : tuple of Moment
         One for each window that was heard, by start.
+    sources : tuple of str
+        What the answer rests on: "sound", "title", ...
+    branches : tuple of Branch
+        Sub-genres that fit, with what they are part of; high to low. Empty where the bundle
+        knows none.
 
     Examples
     --------
@@ -91,6 +120,9 @@ class Prediction:
     artist: str | None = None
     tagged_genres: tuple[str, ...] = ()
     timeline: tuple[Moment, ...] = field(default=(), repr=False)
+    reason: str = ""
+    sources: tuple[str, ...] = ("sound",)
+    branches: tuple[Branch, ...] = ()
 
     @classmethod
     def from_probabilities(
@@ -99,6 +131,7 @@ class Prediction:
         *,
         threshold: float | None,
         quantile: float = 1.0,
+        doubt: str = "",
         **rest: Any,
     ) -> Prediction:
         """Decide, from probabilities, on a genre and on what is plausible.
@@ -111,6 +144,8 @@ class Prediction:
             Sure where the highest probability reaches this; None is never sure.
         quantile : float
             Of the conformal score ``1 - probability``; 1 makes every genre plausible.
+        doubt : str
+            Why it cannot be sure, whatever the probabilities are.
         **rest
             The other attributes.
 
@@ -120,7 +155,8 @@ class Prediction:
         """
         ordered = ranked(list(probabilities), list(probabilities.values()))
         best, confidence = next(iter(ordered.items()))
-        sure = threshold is not None and confidence >= threshold
+        likely = threshold is not None and confidence >= threshold
+        sure = likely and not doubt
         in_set = prediction_set(list(ordered.values()), quantile)
         return cls(
             path=rest.pop("path", None),
@@ -129,6 +165,7 @@ class Prediction:
             probabilities=ordered,
             confidence=confidence,
             sure=sure,
+            reason=doubt or ("" if likely else LOW_CONFIDENCE),
             plausible=tuple(name for name, kept in zip(ordered, in_set, strict=True) if kept),
             **rest,
         )
@@ -147,12 +184,18 @@ class Prediction:
             "best": self.best,
             "confidence": round(self.confidence, 8),
             "sure": self.sure,
+            "reason": self.reason,
             "plausible": list(self.plausible),
             "probabilities": _rounded(self.probabilities),
             "duration": round(self.duration, 3),
             "title": self.title,
             "artist": self.artist,
             "tagged_genres": list(self.tagged_genres),
+            "sources": list(self.sources),
+            "branches": [
+                {"path": list(branch.path), "probability": round(branch.probability, 8)}
+                for branch in self.branches
+            ],
             "timeline": [
                 {
                     "start": round(moment.start, 3),
