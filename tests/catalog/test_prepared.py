@@ -51,6 +51,8 @@ def test_columns_in_the_order_of_the_table(folder: Path) -> None:
     assert data.genre_top.tolist() == ["Rock", "Pop", "Folk"]
     assert data.artist_id.tolist() == ["1", "2", "1"]
     assert data.title.tolist() == ["a, b", "", "c"]
+    assert data.subgenres is not None
+    assert data.subgenres.tolist() == [("Rock", "Punk"), (), ()]
     assert (data.mel.shape, data.mel.dtype) == ((3, 128, 128), np.uint8)
     assert (data.mfcc_3s.shape, data.mfcc_3s.dtype) == ((3, 130, 20), np.float16)
     assert data.vggish is not None
@@ -80,6 +82,8 @@ def test_where(folder: Path) -> None:
     ann = data.where(data.artist_id == "1")
     assert ann.track_id.tolist() == [7, 12]
     assert ann.mel[:, 0, 0].tolist() == [7, 12]
+    assert ann.subgenres is not None
+    assert ann.subgenres.tolist() == [("Rock", "Punk"), ()]
     with pytest.raises(DataError, match="the mask is"):
         data.where(np.array([True]))
 
@@ -88,6 +92,7 @@ def test_a_table_without_artists_is_enough(folder: Path) -> None:
     (folder / "small_tracks.csv").write_text("track_id,genre_top\n3,Pop\n")
     data = load_prepared(folder)
     assert data.artist_id.tolist() == data.title.tolist() == [""]
+    assert data.subgenres is None
     assert data.mel[0, 0, 0] == 3
 
 

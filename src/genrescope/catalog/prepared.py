@@ -46,6 +46,8 @@ class PreparedData:
         Mean VGGish embedding, a teacher in training; None where the folder has none.
     genre_top, artist_id, title : np.ndarray [shape=(n,), str]
         As the table has them; empty where it does not say.
+    subgenres : np.ndarray [shape=(n,), object] or None
+        Every genre of a track, a tuple of names; None where there is no such column.
     """
 
     track_id: NDArray[np.int64]
@@ -55,6 +57,7 @@ class PreparedData:
     genre_top: NDArray[np.str_]
     artist_id: NDArray[np.str_]
     title: NDArray[np.str_]
+    subgenres: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.track_id)
@@ -71,6 +74,7 @@ class PreparedData:
             genre_top=self.genre_top[mask],
             artist_id=self.artist_id[mask],
             title=self.title[mask],
+            subgenres=None if self.subgenres is None else self.subgenres[mask],
         )
 
 
@@ -116,6 +120,7 @@ def load_prepared(directory: str | PathLike[str]) -> PreparedData:
         genre_top=_strings(tracks, "genre_top"),
         artist_id=_strings(tracks, "artist_id"),
         title=_strings(tracks, "title"),
+        subgenres=_tuples(tracks["subgenres"]) if "subgenres" in tracks else None,
         **loaded,  # type: ignore[arg-type]  # shapes and types were checked by _joined
     )
 
@@ -138,6 +143,13 @@ def _strings(tracks: TrackTable, column: str) -> NDArray[np.str_]:
     if column not in tracks:
         return np.zeros(len(tracks), dtype="U1")
     return tracks[column].astype(np.str_)
+
+
+def _tuples(cells: NDArray[np.generic]) -> NDArray[np.object_]:
+    found = np.empty(len(cells), dtype=object)
+    for place, cell in enumerate(cells.tolist()):
+        found[place] = tuple(cell or ())
+    return found
 
 
 def _joined(
