@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutagen.id3 import ID3, TCON, TIT2, TPE1
+from mutagen.id3 import ID3, TALB, TCON, TDOR, TDRC, TIT2, TPE1
 
 from genrescope.catalog.tags import Tags, read_tags
 
@@ -49,23 +49,35 @@ def test_every_format(tmp_path: Path, suffix: str) -> None:
         file.tags.add(TIT2(text="Größe"))
         file.tags.add(TPE1(text=["One", "Two"]))
         file.tags.add(TCON(text=["Rock", "Folk"]))
+        file.tags.add(TALB(text="One by One"))
+        file.tags.add(TDRC(text="2016-03-01"))
+        file.tags.add(TDOR(text="1969"))
     elif suffix == ".m4a":
         file["\xa9nam"], file["\xa9ART"], file["\xa9gen"] = (
             ["Größe"],
             ["One", "Two"],
             ["Rock", "Folk"],
         )
+        file["\xa9alb"], file["\xa9day"] = ["One by One"], ["1969"]
     else:
         file["TITLE"], file["artist"], file["Genre"] = ["Größe"], ["One", "Two"], ["Rock", "Folk"]
+        file["Album"], file["originaldate"], file["date"] = ["One by One"], ["1969"], ["2016"]
     file.save()
-    assert read_tags(path) == Tags("Größe", "One, Two", ("Rock", "Folk"))
+    assert read_tags(path) == Tags("Größe", "One, Two", ("Rock", "Folk"), "One by One", "1969")
 
 
 def test_real_clips(fma_clips: list[Path], songs: list[Path]) -> None:
     found = {path.stem: read_tags(path) for path in [*fma_clips, *songs]}
-    assert found["000002"] == Tags("Food", "AWOL", ("Hip-Hop",))
+    assert found["000002"] == Tags("Food", "AWOL", ("Hip-Hop",), "AWOL - A Way Of Life", "2008")
     assert found["000140"].artist == "Alec K Redfearn And The Eyesores"
-    assert found["SvitanyaSzerelem"] == Tags("Szerelem", "Svitanya", ("International",))
+    svitanya = found["SvitanyaSzerelem"]
+    assert (svitanya.title, svitanya.artist, svitanya.genres) == (
+        "Szerelem",
+        "Svitanya",
+        ("International",),
+    )
+    assert svitanya.date is not None
+    assert svitanya.date.startswith("2017")
     assert all(tags.title for tags in found.values())
 
 

@@ -1,4 +1,4 @@
-"""What a music file says about itself: title, artist and genres from its tags."""
+"""What a music file says about itself: title, artist, genres, album and date from its tags."""
 
 from __future__ import annotations
 
@@ -16,13 +16,28 @@ __all__ = ["Tags", "read_tags"]
 _TITLE = ("TIT2", "title", "\xa9nam", "Title")
 _ARTIST = ("TPE1", "artist", "\xa9ART", "Author", "TPE2", "albumartist", "aART")
 _GENRE = ("TCON", "genre", "\xa9gen", "WM/Genre")
+_ALBUM = ("TALB", "album", "\xa9alb", "WM/AlbumTitle")
+# The first release where it is named, else the date of this edition.
+_DATE = (
+    "TDOR",
+    "TORY",
+    "originaldate",
+    "originalyear",
+    "TDRC",
+    "TYER",
+    "date",
+    "year",
+    "\xa9day",
+    "WM/OriginalReleaseYear",
+    "WM/Year",
+)
 
 _MAX_LENGTH = 500  # characters; tags hold whole web pages now and then
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Title, artist and genres, as far as the file names them.
+    """Title, artist, genres, album and date, as far as the file names them.
 
     Attributes
     ----------
@@ -30,11 +45,15 @@ class Tags:
         As written; several artists are joined by commas.
     genres : tuple of str
         Every genre, in order, once.
+    album, date : str or None
+        As written; the date of the first release where the file has it.
     """
 
     title: str | None = None
     artist: str | None = None
     genres: tuple[str, ...] = ()
+    album: str | None = None
+    date: str | None = None
 
 
 def read_tags(path: str | os.PathLike[str]) -> Tags:
@@ -62,6 +81,8 @@ def read_tags(path: str | os.PathLike[str]) -> Tags:
             title=_joined(_values(tags, _TITLE)),
             artist=_joined(_values(tags, _ARTIST)),
             genres=_genres(_values(tags, _GENRE)),
+            album=_joined(_values(tags, _ALBUM)),
+            date=_joined(_values(tags, _DATE)[:1]),
         )
     except Exception:  # noqa: BLE001 - a parser fed with broken bytes may raise anything
         return Tags()
