@@ -46,7 +46,7 @@ from genrescope.learn.training import (
     train_trees,
 )
 
-__all__ = ["Members", "Recipe", "Run", "train_members"]
+__all__ = ["Members", "Recipe", "Run", "teach", "train_members"]
 
 FloatArray = npt.NDArray[np.float32]
 Report = Callable[[str, Mapping[str, Any]], None]
@@ -292,7 +292,7 @@ def train_members(
         return {"mean": fitted.mean, "scale": fitted.scale, "projection": fitted.projection}
 
     scale = FrontScale(**run.arrays(f"{name}/scale", scaling))
-    teacher, embedding = _teacher(run, name, train)
+    teacher, embedding = teach(run, name, train)
     targets = soft_targets(y, teacher, n_genres=len(run.genres), share=recipe.teacher_share)
 
     place = pick_device(device)
@@ -357,7 +357,7 @@ def train_members(
     )
 
 
-def _teacher(
+def teach(
     run: Run, name: str, train: npt.NDArray[np.bool_]
 ) -> tuple[FloatArray | None, FloatArray | None]:
     """A teacher's probabilities for artists it had not seen, and its embedding, standardised."""

@@ -45,8 +45,6 @@ __all__ = [
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-_BETA = 0.4  # mixup (Zhang et al. 2018)
-
 
 @dataclass(frozen=True)
 class NetSettings:
@@ -62,6 +60,7 @@ class NetSettings:
     teacher_weight: float = 2.0  # of the embedding's mean squared error
     held_out: float = 0.06  # share of training tracks, in whole artists, for early stopping
     patience: int = 10  # epochs without a lower log-loss
+    mixup: float = 0.4  # both shapes of the beta distribution (Zhang et al. 2018); 0 mixes nothing
 
 
 #: For the network on frames: smaller batches, a higher rate, its noise is the augmentation.
@@ -306,7 +305,7 @@ def train_net(
             which = rng.integers(1, max(2, n_views), size=batch) % n_views
             which[rng.random(batch) < settings.clean_share] = 0
             shuffled = rng.permutation(batch)
-            mix = float(rng.beta(_BETA, _BETA))
+            mix = float(rng.beta(settings.mixup, settings.mixup)) if settings.mixup else 1.0
             inputs = [
                 mix * part + (1 - mix) * part[torch.as_tensor(shuffled, device=device)]
                 for part in learner.sample(pick, which, rng)
