@@ -114,6 +114,11 @@ class Recogniser:
         return self.bundle.genres
 
     @property
+    def knows_subgenres(self) -> bool:
+        """Whether predictions have branches."""
+        return "tree" in self.bundle.parts
+
+    @property
     def card(self) -> dict[str, Any]:
         """What the bundle says about itself: data, scores, calibration, licence."""
         return self.bundle.card

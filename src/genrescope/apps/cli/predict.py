@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.apps.cli.details import Details
 from genrescope.apps.cli.interrupts import Interrupts, silence_stdout
 from genrescope.apps.cli.render import NOT_SURE, percent, printable
 
@@ -69,6 +70,22 @@ def predict(
         bool,
         typer.Option(
             "--timeline", help="Show how the genre changes over time.", rich_help_panel="Output"
+        ),
+    ] = False,
+    tree: Annotated[
+        bool,
+        typer.Option(
+            "--tree",
+            help="Show sub-genres with what they are part of.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    sets: Annotated[
+        bool,
+        typer.Option(
+            "--sets",
+            help="Show the genres that hold the right one nine times in ten.",
+            rich_help_panel="Output",
         ),
     ] = False,
     null: Annotated[
@@ -132,7 +149,7 @@ def predict(
                 interrupts,
                 form="json" if json else "jsonl" if jsonl else "csv" if csv else "table",
                 top=top,
-                with_timeline=timeline,
+                details=Details(timeline=timeline, tree=tree, sets=sets),
                 workers=workers,
                 windows=TIMELINE_WINDOWS if timeline and windows is None else windows,
                 bundle=bundle,
@@ -153,7 +170,7 @@ def _predict(
     *,
     form: str,
     top: int,
-    with_timeline: bool,
+    details: Details,
     workers: int | None,
     windows: int | None,
     bundle: str,
@@ -164,6 +181,11 @@ def _predict(
     from genrescope.learn.recogniser import Recogniser
 
     recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers)
+    if details.tree and not recogniser.knows_subgenres:
+        raise typer.BadParameter(
+            f"--tree: {recogniser.bundle.name} knows no sub-genres; "
+            'take one that does, such as --bundle default'
+        )
     out = sinks.stdout()
     streams_to_terminal = form in ("jsonl", "csv") and out.isatty()
     progress = Progress("Recognising", unit="files", wanted=not streams_to_terminal)
@@ -172,9 +194,7 @@ def _predict(
         progress.total = batch.total
     # A table on a terminal shares the screen with the progress bar, and is printed through it.
     live = progress.console if progress.shown and out.isatty() else None
-    sink = sinks.make_sink(
-        form, out, genres=recogniser.genres, top=top, with_timeline=with_timeline, live=live
-    )
+    sink = sinks.make_sink(form, out, genres=recogniser.genres, top=top, details=details, live=live)
 
     started = time.monotonic()
     verdicts: Counter[str | None] = Counter()

@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from genrescope.apps.cli.render import Table, console, printable, timeline
+from genrescope.apps.cli.details import Details, describe
+from genrescope.apps.cli.render import Table, console, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +142,7 @@ class CsvSink:
         self._writer.writerow(
             [
                 *("path", "genre", "best", "confidence", "plausible", "title", "artist"),
-                *("tagged_genres", "duration"),
+                *("tagged_genres", "duration", "reason", "sources", "branches"),
                 *(_cell(genre) for genre in genres),
                 *("error", "message"),
             ]
@@ -159,6 +160,9 @@ class CsvSink:
                 *map(_cell, (result.title or "", result.artist or "")),
                 _cell("; ".join(result.tagged_genres)),
                 f"{result.duration:.3f}",
+                _cell(result.reason),
+                _cell("; ".join(result.sources)),
+                _cell("; ".join(map(str, result.branches))),
                 *(f"{result.probabilities[genre]:.8f}" for genre in self._genres),
                 *("", ""),
             ]
@@ -166,7 +170,7 @@ class CsvSink:
 
     def failure(self, result: FailedPrediction) -> None:
         """Write one error."""
-        empty = [""] * (8 + len(self._genres))
+        empty = [""] * (11 + len(self._genres))
         self._write([_path_cell(str(result.path)), *empty, result.error, _cell(result.message)])
 
     def close(self) -> None:
@@ -201,8 +205,8 @@ class TableSink:
         All that may occur.
     top : int
         Genres a track.
-    with_timeline : bool
-        Draw genre over time below the table.
+    details : Details
+        What is shown of each track below the table.
     live : Console, optional
         The console of a progress bar on the same terminal, which has to be told of every
         line so that it can move out of the way.
@@ -213,20 +217,21 @@ class TableSink:
         *,
         genres: Sequence[str],
         top: int,
-        with_timeline: bool,
+        details: Details,
         live: Console | None = None,
     ) -> None:
         self._out = console() if live is None else live
         self._top = top
         self._table = Table(self._out, genres=genres, top=top)
-        self._timelines: list[Prediction] | None = [] if with_timeline else None
+        self._details = details
+        self._described: list[Prediction] = []
         self._held: list[Prediction] | None = []
         self._started = time.monotonic()
 
     def prediction(self, result: Prediction) -> None:
         """Print one row, or hold it until the widths are known."""
-        if self._timelines is not None:
-            self._timelines.append(result)
+        if self._details:
+            self._described.append(result)
         if self._held is None:
             self._table.print([result])
             return
@@ -239,14 +244,13 @@ class TableSink:
         """Failures are listed after the table, see :func:`list_failures`."""
 
     def close(self) -> None:
-        """Print rows that were held, and the timelines."""
+        """Print rows that were held, and the details."""
         self._release()
         plain = not (self._out.encoding or "").lower().startswith("utf")
         width = self._out.width if self._out.is_terminal else 100
-        for result in self._timelines or []:
+        for result in self._described:
             self._out.print()
-            shown = max(self._top, 2)
-            for line in timeline(result, width=width, top=shown, plain=plain):
+            for line in describe(result, self._details, width=width, top=self._top, plain=plain):
                 self._out.print(line)
 
     def _release(self, *, more: bool = False) -> None:
@@ -261,17 +265,17 @@ def make_sink(
     *,
     genres: Sequence[str],
     top: int,
-    with_timeline: bool,
+    details: Details,
     live: Console | None = None,
 ) -> Sink:
     """The sink for one form of output: ``table``, ``json``, ``jsonl`` or ``csv``."""
     if form == "json":
-        return JsonSink(out, top=top, with_timeline=with_timeline)
+        return JsonSink(out, top=top, with_timeline=details.timeline)
     if form == "jsonl":
-        return JsonLinesSink(out, top=top, with_timeline=with_timeline)
+        return JsonLinesSink(out, top=top, with_timeline=details.timeline)
     if form == "csv":
         return CsvSink(out, genres=genres)
-    return TableSink(genres=genres, top=top, with_timeline=with_timeline, live=live)
+    return TableSink(genres=genres, top=top, details=details, live=live)
 
 
 # --- what failed -----------------------------------------------------------
