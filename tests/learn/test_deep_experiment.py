@@ -23,7 +23,7 @@ from genrescope.learn.deep.board import Board
 from genrescope.learn.deep.curves import read_curves
 from genrescope.learn.deep.data import Feed, FrameData
 from genrescope.learn.deep.experiment import train_network
-from genrescope.learn.deep.export import network_graph, plain_graph
+from genrescope.learn.deep.export import network_graph, pair_columns, plain_graph
 from genrescope.learn.deep.loop import logits_of
 from genrescope.learn.deep.plan import Plan, pick_precision
 from genrescope.learn.deep.record import Folder, git_revision
@@ -335,6 +335,55 @@ def test_a_network_of_any_input_as_a_graph(name: str) -> None:
     with torch.no_grad():
         expected = net.eval()(*inputs.values()).numpy()
     np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_few_filters_are_computed_two_columns_at_a_time() -> None:
+    """The second block of the study's CNN, as it leaves half of a vector empty; no other."""
+    import onnx
+    import onnxruntime
+
+    architecture = find("cs464-cnn@1x64x77")  # 77 columns: the last one has no other
+    torch.manual_seed(0)
+    net = build(architecture, n_genres=5)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    graph = plain_graph(net, architecture)
+    shapes = [
+        tuple(weight.dims)
+        for weight in onnx.load_model_from_string(graph).graph.initializer
+        if len(weight.dims) == 4
+    ]
+    assert sorted(shapes)[:3] == [(4, 1, 3, 3), (16, 4, 3, 4), (16, 8, 3, 3)]
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    x = torch.randn(3, 1, 64, 77)
+    with torch.no_grad():
+        expected = net.eval()(x).numpy()
+    np.testing.assert_allclose(
+        session.run(None, {"frames": x.numpy()})[0], expected, atol=1e-4, rtol=1e-4
+    )
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"padding": 0},
+        {"stride": 2},
+        {"dilation": 2, "padding": 2},
+        {"groups": 2},
+        {"bias": False},
+        {"padding_mode": "circular"},
+    ],
+)
+def test_other_convolutions_are_left_alone(change: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    usual: dict[str, Any] = {"padding": 1}
+    conv = torch.nn.Conv2d(2, 4, 3, **(usual | change))
+    net = torch.nn.Sequential(conv, torch.nn.ReLU(), torch.nn.MaxPool2d(2))
+    made = pair_columns(net)
+    assert [type(layer) for layer in made] == [type(layer) for layer in net]
+    x = torch.randn(2, 2, 12, 13)
+    with torch.no_grad():
+        torch.testing.assert_close(made(x), net(x))
 
 
 def test_a_graph_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

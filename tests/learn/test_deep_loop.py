@@ -155,6 +155,17 @@ def test_the_callers_chance_is_left_alone(data: FrameData, tmp_path: Path) -> No
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
+def test_weights_and_moments_are_changed_in_one_pass(
+    data: FrameData, tmp_path: Path, optimiser: str
+) -> None:
+    """On a CPU, too, where it takes a quarter of a step of the study's CNN away."""
+    net = build(TINY, n_genres=len(data.genres))
+    job = job_of(data, tmp_path, optimiser=optimiser)
+    training = loop._Training(net, Feed(data, device=CPU, dense=False), job, ALONE)
+    assert all(group["fused"] for group in training.optimiser.param_groups)
+
+
 def test_it_learns(data: FrameData, tmp_path: Path) -> None:
     trained = train(data, job_of(data, tmp_path, epochs=14, batch=6, ema=0.9, mixup=0.0))
     first, best = trained.history[0], trained.history[trained.best_epoch - 1]

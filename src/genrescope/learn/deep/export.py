@@ -6,6 +6,7 @@ dense sequence where the network hears it), and answers as every bundle does.
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Mapping
@@ -22,14 +23,16 @@ from genrescope.learn.export import OPSET
 try:
     import torch
     from torch import nn
+    from torch.nn import functional
 except ImportError as error:  # pragma: no cover - the tests have torch
     raise MissingExtraError("exporting", extra="deep", package="torch") from error
 
 from genrescope.learn.framenet import split_row
 
-__all__ = ["network_graph", "plain_graph"]
+__all__ = ["network_graph", "pair_columns", "plain_graph"]
 
 _HALF_FROM = 1_024  # numbers in a weight; smaller ones stay in float32
+_VECTOR = 16  # numbers in a register of AVX-512, in which ONNX Runtime keeps channels side by side
 
 
 class _Answer(nn.Module):
@@ -77,7 +80,9 @@ def network_graph(
     TrainingError
         If torch cannot write the graph, or the graph does not answer as the network does.
     """
-    answer = _Answer(net, dense=architecture.hears_dense, temperature=temperature)
+    paired = pair_columns(net.cpu())
+    answer = _Answer(paired, dense=architecture.hears_dense, temperature=temperature)
+    plain = _Answer(net.eval(), dense=architecture.hears_dense, temperature=temperature)
     example = _example()
     traced = _traced(
         answer,
@@ -87,7 +92,7 @@ def network_graph(
         name=architecture.name,
     )
     with torch.no_grad():
-        expected = answer(example)[1].numpy()
+        expected = plain(example)[1].numpy()
     graph = _finished(traced, n_genres)
     found = _run(graph, example.numpy())
     worst = float(np.abs(found - expected).max())
@@ -125,7 +130,76 @@ def plain_graph(net: Any, architecture: Architecture) -> bytes:
     if architecture.hears_dense:
         inputs["dense"] = torch.zeros(2, *DENSE_SHAPE)
     free = dict.fromkeys(inputs, ("batch",))
-    return _traced(net, inputs, {"logits": ("batch",)}, free=free, name=architecture.name)
+    paired = pair_columns(net.cpu())
+    return _traced(paired, inputs, {"logits": ("batch",)}, free=free, name=architecture.name)
+
+
+class _Pairs(nn.Module):
+    """Convolution, ReLU and 2 x 2 max pooling, with two columns as channels beside each other."""
+
+    def __init__(self, conv: Any) -> None:
+        super().__init__()
+        self.filters = conv.out_channels
+        self.conv: Any = nn.Conv2d(
+            conv.in_channels, 2 * self.filters, (3, 4), stride=(1, 2), padding=1
+        )
+        with torch.no_grad():
+            # An even column sees the first three of four columns, the odd one after it the rest.
+            self.conv.weight.zero_()
+            self.conv.weight[: self.filters, ..., :3] = conv.weight
+            self.conv.weight[self.filters :, ..., 1:] = conv.weight
+            self.conv.bias.copy_(conv.bias.repeat(2))
+
+    def forward(self, x: Any) -> Any:
+        rows = functional.max_pool2d(functional.relu(self.conv(x)), (2, 1))
+        return torch.maximum(*rows.chunk(2, dim=1))
+
+
+def pair_columns(net: Any) -> Any:
+    """A copy of a network that answers the same and leaves less of a processor's vectors empty.
+
+    ONNX Runtime computes sixteen channels at a time. A convolution of eight filters or fewer,
+    over a large picture, therefore wastes half of the work and a copy of its output. Where 2 x 2
+    max pooling follows, two columns are made at once, as channels, and pooled with each other.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        On the CPU. Convolutions in an ``nn.Sequential`` are looked at: 3 x 3, with ReLU and
+        ``MaxPool2d(2)`` after them.
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    made = copy.deepcopy(net)
+    for module in made.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        layers = list(module)
+        for at, (conv, activation, pool) in enumerate(
+            zip(layers, layers[1:], layers[2:], strict=False)
+        ):
+            if (
+                _fills_half(conv)
+                and isinstance(activation, nn.ReLU)
+                and isinstance(pool, nn.MaxPool2d)
+                and (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0)
+                and not pool.ceil_mode
+            ):
+                module[at] = _Pairs(conv)
+                module[at + 1] = module[at + 2] = nn.Identity()
+    return made
+
+
+def _fills_half(layer: Any) -> bool:
+    return (
+        isinstance(layer, nn.Conv2d)
+        and 2 * layer.out_channels <= _VECTOR
+        and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
+        and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
+        and layer.bias is not None
+    )
 
 
 def _traced(

@@ -279,7 +279,8 @@ class _Training:
                 "process(es); start fewer, or give more tracks"
             )
         self.steps = len(job.rows) // (self.batch * world.size)
-        self.optimiser = _optimiser(self.net, s, fused=world.device.type == "cuda")
+        # One pass over weights and moments: on CPUs, too, they are what takes the time of a step.
+        self.optimiser = _optimiser(self.net, s, fused=world.device.type in ("cpu", "cuda"))
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=job.precision == "fp16")
         self.kept = copy.deepcopy(self.net) if s.ema else self.net
         self._pairs = _floating(self.kept), _floating(self.net)
