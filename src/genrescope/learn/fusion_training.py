@@ -28,6 +28,7 @@ from genrescope.learn.calibrate import fit_temperature
 from genrescope.learn.card_parts import cross_cooled, decisions
 from genrescope.learn.fusion import KIND, SOUND, VERSION, Combination, NumberScale
 from genrescope.learn.fusion_graph import LinearSource, build_text_graph
+from genrescope.learn.namesakes import namesakes
 from genrescope.learn.parts import NewPart
 from genrescope.learn.text_features import TextSettings, sparse_rows
 
@@ -45,6 +46,8 @@ Floats = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _FLOOR = 1e-12
+# What tells of the artist: for the answers on a fold, nothing is learnt from namesakes in others.
+_OF_ARTISTS = ("artist", "biography")
 _MIN_ROWS = 100  # tracks that a combination needs before weights are fitted for it
 _LOWEST = 0.01  # of the first source's weight: no answer may be blown up without end
 
@@ -246,6 +249,12 @@ def answer_out_of_fold(
         rows = sparse.csr_matrix((data, indices, indptr), shape=(len(texts), recipe.text.columns))
         known = np.diff(indptr) > 0
     parts = [known & (folds != k) for k in np.unique(folds)]
+    if name in _OF_ARTISTS:
+        same = namesakes([about.artist for about in abouts])
+        parts = [
+            part & ~np.isin(same, same[folds == k])
+            for part, k in zip(parts, np.unique(folds), strict=True)
+        ]
     if rows is None or known.sum() < _MIN_ROWS or any(len(np.unique(y[p])) < 2 for p in parts):
         return None
     _, unit, count = np.unique(artists, return_inverse=True, return_counts=True)
