@@ -17,37 +17,72 @@ from typing import Any
 from genrescope.audio.encoders.base import Encoder, FrontEnd, WindowEncoder, mean_and_spread
 from genrescope.audio.encoders.combined import COMBINED_NAME, COMBINED_VERSION, Combined
 from genrescope.audio.encoders.frames_encoder import FramesEncoder, WholeFrames
+from genrescope.audio.encoders.tags import TrackTags, describe_tags
 from genrescope.errors import BundleError, DataError, GenrescopeError
 
 __all__ = [
     "Combined",
     "Encoder",
     "FrontEnd",
+    "TrackTags",
     "WindowEncoder",
     "combine",
+    "describe_tags",
     "find_front_end",
     "get_encoder",
     "mean_and_spread",
 ]
 
 
-def _frames(rest: str) -> Encoder:
-    if rest:
-        raise DataError(f"encoder frames:{rest}: frames has no variants; name it frames")
+def _frames(name: str, sha256: str | None) -> Encoder:
+    if name != FramesEncoder.name:
+        raise DataError(f"encoder {name}: frames has no variants; name it frames")
     return FramesEncoder()
 
 
-#: What makes the encoders of a family, from what follows the colon of a name.
-_FAMILIES: dict[str, Callable[[str], Encoder]] = {"frames": _frames}
+def _musicnn(name: str, sha256: str | None) -> Encoder:
+    from genrescope.audio.encoders import musicnn
+
+    if name not in musicnn.MODELS:
+        raise DataError(f"encoder {name}: there is {', '.join(musicnn.MODELS)}; name one of them")
+    return musicnn.load(name)
 
 
-def get_encoder(name: str) -> Encoder:
+def _graph(name: str, sha256: str | None) -> Encoder:
+    from genrescope.audio.encoders.graph import load_graph
+
+    if not name.partition(":")[2]:
+        raise DataError(f"encoder {name}: name the graph, as onnx:PATH")
+    return load_graph(name, sha256=sha256)
+
+
+def _hub(name: str, sha256: str | None) -> Encoder:
+    from genrescope.audio.encoders import hub_models
+
+    return hub_models.load(name)
+
+
+#: What makes the encoders of a family, by what is before the colon of a name. The second argument
+#: is the SHA-256 that a graph must have, where a card says it.
+_FAMILIES: dict[str, Callable[[str, str | None], Encoder]] = {
+    "frames": _frames,
+    "musicnn": _musicnn,
+    "onnx": _graph,
+    "hf": _hub,
+    "passt": _hub,
+}
+
+
+def get_encoder(name: str, *, sha256: str | None = None) -> Encoder:
     """Find an encoder.
 
     Parameters
     ----------
     name : str
-        ``"frames"``, or a family and what it needs: ``"family:which"``.
+        ``"frames"``, ``"musicnn"``, ``"musicnn:MTT"``, ``"onnx:PATH"``,
+        ``"hf:OWNER/REPOSITORY@COMMIT"`` or ``"passt"``.
+    sha256 : str, optional
+        For ``onnx:PATH``: of the graph that is wanted. An installed copy of it will do.
 
     Returns
     -------
@@ -58,20 +93,21 @@ def get_encoder(name: str) -> Encoder:
     ------
     DataError
         If there is no such encoder, or it is not installed; the message says how to install it.
+    MissingExtraError
+        If it needs packages that the extra ``encoders`` brings.
 
     Examples
     --------
     >>> get_encoder("frames").n_features
     2872
     """
-    family, _, rest = name.partition(":")
-    make = _FAMILIES.get(family)
+    make = _FAMILIES.get(name.partition(":")[0])
     if make is None:
         raise DataError(
             f"encoder {name}: there is none of that name; `genrescope encoders list` names "
             f"those there are ({', '.join(sorted(_FAMILIES))})"
         )
-    return make(rest)
+    return make(name, sha256)
 
 
 def combine(names: Sequence[str]) -> Combined:
@@ -127,7 +163,7 @@ def find_front_end(card_section: Mapping[str, Any], *, where: str = "the bundle"
     found = []
     for said in listed:
         try:
-            encoder = get_encoder(said["name"])
+            encoder = get_encoder(said["name"], sha256=said["parameters"].get("graph_sha256"))
         except GenrescopeError as error:
             raise BundleError(f"{where}: needs the encoder {said['name']}; {error}") from error
         here = {
@@ -153,7 +189,10 @@ def _listed(card_section: Mapping[str, Any], where: str) -> list[Mapping[str, An
         or not all(
             isinstance(said, Mapping) and all(key in said for key in keys) for said in listed
         )
-        or not all(isinstance(said["name"], str) for said in listed)
+        or not all(
+            isinstance(said["name"], str) and isinstance(said["parameters"], Mapping)
+            for said in listed
+        )
     ):
         raise BundleError(
             f"{where}: key front_end.parameters.encoders does not list encoders with "

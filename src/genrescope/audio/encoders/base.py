@@ -7,6 +7,7 @@ decides it: so the rows of several encoders belong to the same seconds.
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -29,7 +30,14 @@ from genrescope.errors import (
     DataError,
 )
 
-__all__ = ["Encoder", "FrontEnd", "WindowEncoder", "mean_and_spread", "window_offsets"]
+__all__ = [
+    "Encoder",
+    "FrontEnd",
+    "WindowEncoder",
+    "mean_and_spread",
+    "resample",
+    "window_offsets",
+]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -349,6 +357,30 @@ def mean_and_spread(embeddings: npt.NDArray[np.floating[Any]]) -> FloatArray:
     """
     exact = np.asarray(embeddings, dtype=np.float64)
     return np.concatenate([exact.mean(axis=0), exact.std(axis=0)]).astype(np.float32)
+
+
+def resample(y: FloatArray, old: int, new: int) -> FloatArray:
+    """Samples at another rate (soxr, HQ).
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,), float32]
+        Mono samples.
+    old, new : int > 0
+        Rates in Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(ceil(n * new / old),), float32]
+        As ``librosa.resample`` has it.
+    """
+    if old == new:
+        return y
+    import soxr
+
+    n = math.ceil(len(y) * (new / old))
+    out: FloatArray = soxr.resample(y, old, new, quality="HQ")
+    return out[:n] if len(out) >= n else np.concatenate([out, np.zeros(n - len(out), np.float32)])
 
 
 def _mono(y: npt.NDArray[Any]) -> FloatArray:
