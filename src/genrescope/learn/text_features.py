@@ -47,8 +47,8 @@ MASK_VERSION = 1
 _HASH = "crc32"
 _MAX_LENGTH = 4000  # characters of a text that are read; a biography can be a book
 
-# Words of genre names that say nothing of genre by themselves. "Old Time" and "Easy Listening" are
-# masked as a whole all the same.
+# Words inside genre names that say nothing of genre by themselves. "Old Time" and "Easy Listening"
+# are masked as a whole all the same, and so are those that are a title or an alias alone.
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -259,9 +259,9 @@ def count_rows(texts: Iterable[str], settings: TextSettings) -> npt.NDArray[np.f
 def mask_genre_words(text: str) -> str:
     """A text without words that name a genre or style.
 
-    Masked are the titles of the genre tree and their aliases as whole phrases, the single words
-    that these are made of unless they are everyday words ("time", "new"), and both with common
-    endings ("rocker", "bluesy"). Case, accents, hyphens and punctuation do not matter.
+    Masked are the titles of the genre tree and their aliases, the words that longer names are made
+    of unless they are everyday words ("time", "new"), and single words with common endings, too
+    ("rocker", "bluesy"). Case, accents, hyphens and punctuation do not matter.
 
     Parameters
     ----------
@@ -323,10 +323,11 @@ def _longest() -> int:
 
 @functools.cache
 def _genre_words() -> frozenset[str]:
-    """Every word of a genre name that is not an everyday word."""
-    known = [*GenreTree.fma().titles, *ID3V1, *(n for names in ALIASES.values() for n in names)]
-    words = {_fold(word) for name in known for word in re.findall(r"[^\W_]+", name)}
-    return frozenset(w for w in words if len(w) >= 3 and w not in _COMMON) | _ALWAYS
+    """Genres of one word, and every word of the other names that is not an everyday word."""
+    tree = [*GenreTree.fma().titles, *(n for names in ALIASES.values() for n in names)]
+    whole = {_fold(name) for name in tree if re.fullmatch(r"[^\W_]+", name)}
+    words = {_fold(word) for name in (*tree, *ID3V1) for word in re.findall(r"[^\W_]+", name)}
+    return frozenset(w for w in words if len(w) >= 3 and w not in _COMMON) | whole | _ALWAYS
 
 
 @functools.lru_cache(maxsize=65_536)
