@@ -28,6 +28,9 @@ anything = st.one_of(
 )
 
 
+FIELDS = ("title", "artist", "album", "date", "duration", "tags", "biography")
+
+
 @given(
     st.fixed_dictionaries(
         dict.fromkeys(

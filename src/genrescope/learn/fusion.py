@@ -45,6 +45,7 @@ KIND, VERSION = "metadata", 1
 
 SOUND = "sound"
 _FLOOR = 1e-12  # of probabilities, before the logarithm
+_LEAST_NUMBERS = 30  # tracks for which a number has to be known, to be read at all
 _BATCH = 128  # rows that are laid out at a time
 
 
@@ -114,7 +115,8 @@ class NumberScale:
     ----------
     mean, scale : tuple of float
         Of the training tracks for which they are known, in the order of
-        :data:`genrescope.learn.about.NUMBERS`.
+        :data:`genrescope.learn.about.NUMBERS`. A scale of 0 stands for a number that was hardly
+        ever known in training, and is not read.
     """
 
     mean: tuple[float, ...]
@@ -126,15 +128,22 @@ class NumberScale:
         mean, scale = [], []
         for column in values.T:
             known = column[np.isfinite(column)]
-            mean.append(float(known.mean()) if len(known) else 0.0)
-            scale.append(float(known.std()) if len(known) > 1 and known.std() > 1e-9 else 1.0)
+            enough = len(known) >= _LEAST_NUMBERS
+            mean.append(float(known.mean()) if enough else 0.0)
+            scale.append(max(float(known.std()), 1e-6) if enough else 0.0)
         return cls(tuple(mean), tuple(scale))
+
+    def known(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which numbers [n, len(NUMBERS)] are known, and read."""
+        read = np.array(self.scale) > 0
+        known: npt.NDArray[np.bool_] = np.isfinite(np.asarray(values, dtype=np.float64)) & read
+        return known
 
     def __call__(self, values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Inputs [n, 3 * len(NUMBERS)]; what is not known is 0, and said to be."""
         given = np.asarray(values, dtype=np.float64)
-        known = np.isfinite(given)
-        z = np.where(known, (given - np.array(self.mean)) / np.array(self.scale), 0.0)
+        known = self.known(given)
+        z = np.where(known, given - np.array(self.mean), 0.0) / np.maximum(self.scale, 1e-6)
         z = np.clip(z, -4.0, 4.0)  # a year 1200, or a track of a day
         return np.concatenate([z, z * z - known, known], axis=1).astype(np.float32)
 
@@ -295,7 +304,7 @@ class MetadataHead:
 
     def _says(self, source: str, about: About) -> bool:
         if source == "numbers":
-            return bool(np.isfinite(about.numbers()).any())
+            return self._scale is not None and bool(self._scale.known(about.numbers()).any())
         text = about.text(source)
         # "Techno" says nothing any more once genre words are masked.
         return text is not None and bool(ngrams(text, self._text))

@@ -239,10 +239,10 @@ def answer_out_of_fold(
     known: npt.NDArray[np.bool_]
     if name == "numbers":
         values = np.stack([about.numbers() for about in abouts])
-        known = np.isfinite(values).any(axis=1).reshape(-1)
-        scale = NumberScale.fit(values[known]) if known.any() else None
         # Means and spreads of all tracks, not of a fold: twenty numbers that no label enters.
-        rows = None if scale is None else sparse.csr_matrix(scale(values))
+        scale = NumberScale.fit(values)
+        known = np.asarray(scale.known(values).any(axis=1), dtype=np.bool_)
+        rows = sparse.csr_matrix(scale(values))
     else:
         texts = [about.text(name) or "" for about in abouts]
         data, indices, indptr = sparse_rows(texts, recipe.text)
@@ -255,7 +255,7 @@ def answer_out_of_fold(
             part & ~np.isin(same, same[folds == k])
             for part, k in zip(parts, np.unique(folds), strict=True)
         ]
-    if rows is None or known.sum() < _MIN_ROWS or any(len(np.unique(y[p])) < 2 for p in parts):
+    if known.sum() < _MIN_ROWS or any(len(np.unique(y[p])) < 2 for p in parts):
         return None
     _, unit, count = np.unique(artists, return_inverse=True, return_counts=True)
     weights = 1.0 / count[unit] ** recipe.artist_power.get(name, 0.0)
