@@ -10,6 +10,7 @@ import typer
 from genrescope import __version__
 from genrescope.apps.cli.audit import audit
 from genrescope.apps.cli.demo import demo
+from genrescope.apps.cli.encoders import encoders
 from genrescope.apps.cli.evaluate import evaluate
 from genrescope.apps.cli.explain import explain
 from genrescope.apps.cli.features import features
@@ -53,6 +54,7 @@ for command in (predict, demo, info, look, explain, evaluate, audit, lab, runs):
 app.add_typer(fma, name="fma")
 app.add_typer(features, name="features")
 app.add_typer(train, name="train")
+app.add_typer(encoders, name="encoders")
 app.add_typer(model, name="model")
 
 

@@ -32,7 +32,9 @@ PASST_WEIGHTS = "passt.safetensors"
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the bars and hints of the library, which belong to whoever calls it directly."""
-    from transformers.utils import logging
+    from transformers.utils import logging as library_log
+
+    logging: Any = library_log
 
     before, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
