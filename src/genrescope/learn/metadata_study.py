@@ -17,15 +17,19 @@ import numpy.typing as npt
 from genrescope.catalog.storage import atomic
 from genrescope.learn.about import About
 from genrescope.learn.card_parts import cross_cooled
+from genrescope.learn.company import company
 from genrescope.learn.early_fusion import EarlySettings, early_out_of_fold
 from genrescope.learn.evaluate import PairedDifference, Scores, paired_difference, score
 from genrescope.learn.fusion import SOUND
 from genrescope.learn.fusion_training import FusionRecipe, stack, text_part
+from genrescope.learn.sentences import SentenceEncoder, sentences_out_of_fold
 
 __all__ = ["StudyRow", "metadata_study", "study_markdown", "write_study"]
 
 Floats = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+_FLOOR = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,7 @@ def metadata_study(
     sound: npt.NDArray[np.float32] | None = None,
     recipe: FusionRecipe | None = None,
     early: EarlySettings | None = None,
+    encoder: SentenceEncoder | None = None,
     n_boot: int = 1000,
 ) -> list[StudyRow]:
     """Score every combination of sources, masked and not, and early fusion.
@@ -79,6 +84,8 @@ def metadata_study(
         Statistics of the sound; without them there is no early fusion.
     early : EarlySettings, optional
         Of its network.
+    encoder : SentenceEncoder, optional
+        Titles are read by it, too.
     n_boot : int
         Resamples of artists.
 
@@ -124,30 +131,48 @@ def metadata_study(
             beside = plain if SOUND in sources else None
             add(" + ".join(sources), p, masked=masked, against=beside)
         add("sound + what is known", trained.probabilities, masked=masked, against=plain)
-        if masked and sound is not None:
-            found = {name: a.log_p for name, a in trained.answers.items()}
-            known = tuple(name for name in ("title", "artist") if name in found)
-            alone = early_out_of_fold(
-                sound, abouts, y, folds, n_genres=len(names), sources=(), settings=early
-            )["all"]
-            both = early_out_of_fold(
-                sound, abouts, y, folds, n_genres=len(names), sources=known, settings=early
+        if not masked:
+            continue
+        found = {name: a.log_p for name, a in trained.answers.items()}
+        for name, p in (("sound", cooled), ("all of these", trained.probabilities)):
+            label = f"{name}, + the artist's other tracks"
+            add(label, _in_company(p, y, folds, artists), against=plain)
+        if encoder is not None and "title" in trained.answers:
+            read = sentences_out_of_fold(encoder, abouts, y, folds, n_genres=len(names))
+            late = stack({SOUND: np.log(np.maximum(cooled, _FLOOR)), "title": read}, y, folds)[1]
+            add(f"sound + title by {encoder.name}", late, masked=False, against=plain)
+        if sound is None:
+            continue
+        known = tuple(name for name in ("title", "artist") if name in found)
+        alone, both = (
+            early_out_of_fold(
+                sound, abouts, y, folds, n_genres=len(names), sources=sources, settings=early
             )
-            bare = cross_cooled(alone, y, folds)[0]
-            label = "one small network on sound"
-            add(label, bare, kind="early")
-            late = stack({SOUND: alone, **{name: found[name] for name in known}}, y, folds)[1]
-            add(f"{label}, + {' + '.join(known)} stacked", late, against=(label, bare))
-            fused = cross_cooled(both["all"], y, folds)[0]
-            add(
-                f"one network on sound + {' + '.join(known)}",
-                fused,
-                kind="early",
-                against=(label, bare),
-            )
-            withheld = cross_cooled(both["sound"], y, folds)[0]
-            add("the same network, text withheld", withheld, kind="early", against=(label, bare))
+            for sources in ((), known)
+        )
+        small = "one small network on sound"
+        bare = (small, cross_cooled(alone["all"], y, folds)[0])
+        add(*bare, kind="early")
+        late = stack({SOUND: alone["all"], **{name: found[name] for name in known}}, y, folds)[1]
+        add(f"{small}, {' + '.join(known)} stacked on it", late, against=bare)
+        for label, p in (
+            (f"one network on sound + {' + '.join(known)}", both["all"]),
+            ("the same network, text withheld", both["sound"]),
+        ):
+            add(label, cross_cooled(p, y, folds)[0], kind="early", against=bare)
     return rows
+
+
+def _in_company(p: Floats, y: IntArray, folds: IntArray, artists: npt.NDArray[np.str_]) -> Floats:
+    """With the other tracks of the artist; weights fitted on other folds."""
+    others, count = company(p, artists.tolist())
+    some = count > 0
+    out = p.copy()
+    if some.any() and len(np.unique(folds[some])) > 1:
+        own = np.log(np.maximum(p, _FLOOR))
+        log_p = {SOUND: own[some], "company": others[some]}
+        out[some] = stack(log_p, y[some], folds[some])[1]
+    return out
 
 
 def study_markdown(rows: Sequence[StudyRow]) -> str:
