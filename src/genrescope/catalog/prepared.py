@@ -46,6 +46,8 @@ class PreparedData:
         Mean VGGish embedding, a teacher in training; None where the folder has none.
     genre_top, artist_id, title : np.ndarray [shape=(n,), str]
         As the table has them; empty where it does not say.
+    artist_name : np.ndarray [shape=(n,), str] or None
+        As the table has it; None where there is no such column.
     subgenres : np.ndarray [shape=(n,), object] or None
         Every genre of a track, a tuple of names; None where there is no such column.
     """
@@ -57,6 +59,7 @@ class PreparedData:
     genre_top: NDArray[np.str_]
     artist_id: NDArray[np.str_]
     title: NDArray[np.str_]
+    artist_name: NDArray[np.str_] | None = None
     subgenres: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
@@ -74,6 +77,7 @@ class PreparedData:
             genre_top=self.genre_top[mask],
             artist_id=self.artist_id[mask],
             title=self.title[mask],
+            artist_name=None if self.artist_name is None else self.artist_name[mask],
             subgenres=None if self.subgenres is None else self.subgenres[mask],
         )
 
@@ -120,6 +124,7 @@ def load_prepared(directory: str | PathLike[str]) -> PreparedData:
         genre_top=_strings(tracks, "genre_top"),
         artist_id=_strings(tracks, "artist_id"),
         title=_strings(tracks, "title"),
+        artist_name=_strings(tracks, "artist_name") if "artist_name" in tracks else None,
         subgenres=_tuples(tracks["subgenres"]) if "subgenres" in tracks else None,
         **loaded,  # type: ignore[arg-type]  # shapes and types were checked by _joined
     )
