@@ -32,7 +32,15 @@ except ImportError as error:  # pragma: no cover - the tests have them
         "training what is familiar", extra="train", package="scikit-learn and onnx"
     ) from error
 
-__all__ = ["LEAST_HZ", "LEAST_SECONDS", "MAX_FLAGGED", "Made", "familiar_part", "make_sounds"]
+__all__ = [
+    "LEAST_HZ",
+    "LEAST_SECONDS",
+    "MAX_FLAGGED",
+    "Made",
+    "familiar_part",
+    "held_out",
+    "make_sounds",
+]
 
 FloatArray = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -191,7 +199,7 @@ def familiar_part(
         Of the made-up sounds and of the search for the axes.
     limited : np.ndarray [shape=(n, N_STATISTICS), float32], optional
         The same tracks with their top cut off (:func:`genrescope.learn.augment.band_limited`), so
-        that an old file counts as music, too. Every third is used.
+        that an old file counts as music, too.
     made : Made, optional
         Sound that is not music; by default :func:`make_sounds`, a minute of work.
 
@@ -218,27 +226,14 @@ def familiar_part(
     if len(np.unique(families)) < 2:
         raise TrainingError("the sounds made are of one family; give two families at least")
 
-    def music(rows: npt.NDArray[np.bool_]) -> FloatArray:
-        extra = [] if limited is None else [limited[rows][::3].astype(np.float32)]
-        return np.concatenate([x[rows], *extra])
-
-    held: Tests = {test: np.zeros(len(x)) for test in TESTS}
-    caught: dict[str, dict[str, float]] = {"kind": {}, "family": {}}
-    for fold in np.unique(folds).tolist():
-        rest, mine = folds != fold, folds == fold
-        space = _Space.fit(music(rest), seed=seed)
-        known, other = space(music(rest)), space(sounds.statistics)
-        scores = space(x[mine])
-        held["distance"][mine] = space.distance(scores)
-        held["border"][mine] = _Border.fit(space, known, other)(scores)
-        if fold == np.unique(folds)[0]:
-            caught = _left_out(space, known, other, scores, sounds.kinds, families)
+    held, caught = _held_out(x, folds, sounds, families, limited=limited, seed=seed)
     limits = _limits(held, share=MAX_FLAGGED)
     flagged = np.any([held[test] > limits[test] for test in TESTS], axis=0)
 
     everything = np.ones(len(x), dtype=bool)
-    space = _Space.fit(music(everything), seed=seed)
-    border = _Border.fit(space, space(music(everything)), space(sounds.statistics))
+    music = _music(x, everything, limited)
+    space = _Space.fit(music, seed=seed)
+    border = _Border.fit(space, space(music), space(sounds.statistics))
     dull = heard_to_hz(x) <= LEAST_HZ
     usual = {
         name: [float(q) for q in np.quantile(values, [_TAIL, 1 - _TAIL])]
@@ -279,6 +274,67 @@ def familiar_part(
         "measured": report,
     }
     return NewPart(graph=_graph(space, border), settings=settings), report
+
+
+def held_out(
+    statistics: FloatArray,
+    folds: npt.NDArray[np.int64],
+    *,
+    seed: int = 0,
+    limited: FloatArray | None = None,
+    made: Made | None = None,
+) -> Floats:
+    """Scores of music by artists that were not looked at, as :func:`familiar_part` sets its limits.
+
+    Parameters
+    ----------
+    statistics, folds, seed, limited, made
+        As for :func:`familiar_part`.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), float64]
+        0 in the middle, 1 at the limit.
+    """
+    sounds = make_sounds(seed=seed) if made is None else made
+    families = np.array([KINDS[kind].family for kind in sounds.kinds.tolist()])
+    held, _ = _held_out(statistics, folds, sounds, families, limited=limited, seed=seed)
+    limits = _limits(held, share=MAX_FLAGGED)
+    scores = []
+    for test in TESTS:
+        middle = float(np.median(held[test]))
+        scores.append((held[test] - middle) / (limits[test] - middle))
+    return np.asarray(np.max(scores, axis=0))
+
+
+def _music(x: FloatArray, rows: npt.NDArray[np.bool_], limited: FloatArray | None) -> FloatArray:
+    if limited is None:
+        return x[rows]
+    return np.concatenate([x[rows], limited[rows].astype(np.float32)])
+
+
+def _held_out(
+    x: FloatArray,
+    folds: npt.NDArray[np.int64],
+    sounds: Made,
+    families: npt.NDArray[np.str_],
+    *,
+    limited: FloatArray | None,
+    seed: int,
+) -> tuple[Tests, dict[str, dict[str, float]]]:
+    """Both tests on each fold by what was fitted on the others, and what the first one catches."""
+    held: Tests = {test: np.zeros(len(x)) for test in TESTS}
+    caught: dict[str, dict[str, float]] = {}
+    for fold in np.unique(folds).tolist():
+        rest, mine = folds != fold, folds == fold
+        music = _music(x, rest, limited)
+        space = _Space.fit(music, seed=seed)
+        known, other, scores = space(music), space(sounds.statistics), space(x[mine])
+        held["distance"][mine] = space.distance(scores)
+        held["border"][mine] = _Border.fit(space, known, other)(scores)
+        if not caught:
+            caught = _left_out(space, known, other, scores, sounds.kinds, families)
+    return held, caught
 
 
 def _check(
