@@ -9,6 +9,7 @@ the files in the cache, whose hashes were noted down and are compared.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -16,7 +17,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -303,24 +304,33 @@ def _install_from_hub(name: str) -> Path:
     repository, revision = _parse(name)
     hub = _library("huggingface_hub", name)
     api = hub.HfApi()
-    try:
+    with _fetching(name):
         commit = _commit(api, repository, revision, name=name)
         info = api.model_info(repository, revision=commit)
-        card = getattr(info, "card_data", None)
-        licence = (card.get("license") if card is not None else None) or "unknown"
-        folder = encoder_folder(name)
-        with new_folder(folder) as part:
+    card = getattr(info, "card_data", None)
+    licence = (card.get("license") if card is not None else None) or "unknown"
+    folder = encoder_folder(name)
+    with new_folder(folder) as part:
+        with _fetching(name):
             hub.snapshot_download(
                 repository, revision=commit, local_dir=str(part), allow_patterns=_WANTED
             )
-            kind = _kind(_read_json(part / _CONFIG), where=f"encoder {name}")
-            if not any(part.glob("*.safetensors")):
-                raise DataError(
-                    f"encoder {name}: has no safetensors file, and others can hold programs; "
-                    "choose a commit that has one"
-                )
-            source = {"repository": repository, "commit": commit}
-            _describe(part, name, about=FAMILIES[kind].about, licence=licence, source=source)
+        kind = _kind(_read_json(part / _CONFIG), where=f"encoder {name}")
+        if not any(part.glob("*.safetensors")):
+            raise DataError(
+                f"encoder {name}: has no safetensors file, and others can hold programs; "
+                "choose a commit that has one"
+            )
+        source = {"repository": repository, "commit": commit}
+        _describe(part, name, about=FAMILIES[kind].about, licence=licence, source=source)
+    return folder
+
+
+@contextlib.contextmanager
+def _fetching(name: str) -> Iterator[None]:
+    """Whatever goes wrong on the way to the hub, told as one error."""
+    try:
+        yield
     except GenrescopeError:
         raise
     except Exception as error:
@@ -328,7 +338,6 @@ def _install_from_hub(name: str) -> Path:
             f"encoder {name}: could not be fetched ({_one_line(error)}); look at the name and at "
             "the network"
         ) from error
-    return folder
 
 
 def _commit(api: Any, repository: str, revision: str, *, name: str) -> str:
