@@ -190,7 +190,7 @@ def study_markdown(rows: Sequence[StudyRow]) -> str:
     """
     lines = [
         "| sources | genre words | tracks | accuracy | macro-F1 | log-loss | ECE "
-        "| artist-weighted | points more |",
+        "| artist-weighted | points of accuracy |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -200,7 +200,7 @@ def study_markdown(rows: Sequence[StudyRow]) -> str:
         gain = ""
         if (d := row.difference) is not None:
             gain = f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
-            gain += f" than {row.against}"
+            gain += f" against {row.against}"
         words = "" if row.name in ("sound alone",) else ("masked" if row.masked else "read")
         lines.append(
             f"| {row.name} | {words} | {s.n:,} | {s.accuracy:.3f}{span} | {s.macro_f1:.3f} "
