@@ -2,7 +2,7 @@
 
 >>> encoder = get_encoder("frames")
 >>> described = encoder.describe_file("song.mp3")
->>> described.features.shape == (1, encoder.n_features)
+>>> described.features.shape == (2, encoder.n_features)  # 45 s are two windows
 True
 
 ``frames`` is ours and always there. Others are fetched, on request only, by

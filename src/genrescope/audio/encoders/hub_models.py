@@ -16,6 +16,7 @@ import importlib.util
 import json
 import math
 import re
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -315,6 +316,7 @@ def _install_from_hub(name: str) -> Path:
             hub.snapshot_download(
                 repository, revision=commit, local_dir=str(part), allow_patterns=_WANTED
             )
+        shutil.rmtree(part / ".cache", ignore_errors=True)  # what the library notes for itself
         kind = _kind(_read_json(part / _CONFIG), where=f"encoder {name}")
         if not any(part.glob("*.safetensors")):
             raise DataError(
