@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from genrescope.catalog.genres import GENRE_COLOURS
 from genrescope.catalog.prepared import PreparedData
 from genrescope.errors import DataError
 from genrescope.explain.filter_figures import write_filters
@@ -119,12 +120,48 @@ def test_the_clip_that_excites_most_is_found(trained: Path) -> None:
     assert found[0][0].excitement > found[0][1].excitement
 
 
+def test_the_piece_is_what_the_filter_sees_and_what_is_around(trained: Path) -> None:
+    made = load_trained(trained)
+    clip = exciting_clips(made.net, _clips(), layer=1, filters=[0], most=1)[0][0]
+    # 3 x 3 inside the loud patch, which is 4 bands from 60 on and 4 frames from 96 on.
+    assert 60 <= clip.bands[0] < clip.bands[1] <= 64
+    assert 96 <= clip.frames[0] < clip.frames[1] <= 100
+    assert clip.bands[1] - clip.bands[0] == clip.frames[1] - clip.frames[0] == 3
+    assert clip.piece.shape == (40, 24)
+    loud = np.argwhere(clip.piece == 0) + clip.corner
+    assert loud.min(axis=0).tolist() == [60, 96]
+    assert loud.max(axis=0).tolist() == [63, 99]
+
+
+def test_a_piece_at_the_edge_stays_inside_the_clip(trained: Path) -> None:
+    data = _clips()
+    data.mel[4] = 10
+    data.mel[4, :3, 125:] = 255
+    clip = exciting_clips(load_trained(trained).net, data, layer=1, filters=[0], most=1)[0][0]
+    assert clip.track_id == 4
+    assert clip.corner == (0, 104)
+    assert (clip.piece[:3, -3:] == 0).all()
+
+
+def test_clips_without_sound_excite_nothing(trained: Path) -> None:
+    data = _clips()
+    data.mel[2] = 0
+    found = exciting_clips(load_trained(trained).net, data, layer=1, filters=[0], most=5)
+    assert {clip.track_id for clip in found[0]} == {0, 1, 3, 4, 5}
+
+
 def test_grid_and_facts_are_written(trained: Path, tmp_path: Path) -> None:
     made = load_trained(trained)
     found = excite(made.net, made.architecture.input_shape, layer=1, how=Excited(steps=4))
     clips = exciting_clips(made.net, _clips(), layer=1)
     paths = write_filters(found, tmp_path, clips=clips, frame_seconds=0.234)
-    assert [path.name for path in paths] == [f"filters-layer-1.{e}" for e in ("svg", "png", "json")]
+    assert [path.name for path in paths] == [
+        *(f"filters-layer-1.{e}" for e in ("svg", "png", "json")),
+        *(f"filters-layer-1-clips.{e}" for e in ("svg", "png")),
+    ]
+    pieces = paths[3].read_text("utf-8")
+    assert pieces.count("<image") == 8 * 4  # each filter, and three clips beside it
+    assert GENRE_COLOURS["Rock"] in pieces
     svg = paths[0].read_text("utf-8")
     assert "filter 8" in svg
     assert "song 4 (Rock)" in svg

@@ -9,7 +9,7 @@ variation (Mordvintsev et al. 2015, Mahendran and Vedaldi 2016).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,7 @@ FloatArray = npt.NDArray[np.float32]
 
 _LOW, _HIGH = -1.65, 2.59  # of a network's input: 72 dB below the loudest, and the loudest
 _BATCH = 64
+_CONTEXT = (40, 24)  # bands and frames of a piece of a clip, at least: 3 x 3 say nothing alone
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,10 @@ class FilterImages:
         return float(edges[self.bands[0]]), float(edges[self.bands[1] + 1])
 
 
+def _no_piece() -> FloatArray:
+    return np.zeros((0, 0), np.float32)
+
+
 @dataclass(frozen=True)
 class Clip:
     """A real clip that excites a filter.
@@ -118,6 +123,14 @@ class Clip:
         The highest value of the filter anywhere in the clip.
     at : float
         Where in the clip that is: a share of its time, 0 to 1.
+    frames, bands : (int, int)
+        What the filter sees there: the first one, and the one after the last. At an edge it sees
+        beyond the clip: below 0, or past the end.
+    piece : np.ndarray [shape=(bands, frames), float32]
+        The clip there, in dB below its loudest: what the filter sees and, where that is little,
+        what is around it.
+    corner : (int, int)
+        First band and first frame of the piece.
     """
 
     track_id: int
@@ -125,6 +138,10 @@ class Clip:
     genre: str
     excitement: float
     at: float
+    frames: tuple[int, int] = (0, 0)
+    bands: tuple[int, int] = (0, 0)
+    piece: FloatArray = field(default_factory=_no_piece, repr=False, compare=False)
+    corner: tuple[int, int] = (0, 0)
 
 
 def layer_of(net: Any, number: int) -> tuple[str, Any]:
@@ -254,7 +271,8 @@ def exciting_clips(
     Returns
     -------
     dict of int to tuple of Clip
-        By filter, the most exciting first.
+        By filter, the most exciting first. Clips without sound are left out: below their loudest
+        is nothing, so they are at the top of the scale everywhere.
 
     Raises
     ------
@@ -273,22 +291,65 @@ def exciting_clips(
             found = _activations(net, module, picture(decibels(mel)))[:, list(chosen)]
             value, place = found.flatten(2).max(dim=2)
             highest.append(value.numpy())
-            where.append((place % found.shape[3]).double().numpy() / max(1, found.shape[3] - 1))
+            where.append(place.numpy())
     values, places = np.concatenate(highest), np.concatenate(where)
+    values[data.mel.max(axis=(1, 2)) == data.mel.min(axis=(1, 2))] = -np.inf
+    height, width = found.shape[2:]
+    seen = _Seen(_field(net, module, (1, *data.mel.shape[1:])), (height, width), data.mel.shape[1:])
     out = {}
     for column, one in enumerate(chosen):
-        best = np.argsort(-values[:, column], kind="stable")[:most]
-        out[one] = tuple(
-            Clip(
-                track_id=int(data.track_id[row]),
-                title=str(data.title[row]),
-                genre=str(data.genre_top[row]),
-                excitement=float(values[row, column]),
-                at=float(places[row, column]),
+        best = np.argsort(-values[:, column], kind="stable")[:most].tolist()
+        mel = torch.from_numpy(np.ascontiguousarray(data.mel[best]))
+        db = decibels(mel).numpy()
+        clips = []
+        for row, picture_db in zip(best, db, strict=True):
+            up, along = divmod(int(places[row, column]), width)
+            bands, frames = seen.by(up, along)
+            piece, corner = _cut(picture_db, bands, frames)
+            clips.append(
+                Clip(
+                    track_id=int(data.track_id[row]),
+                    title=str(data.title[row]),
+                    genre=str(data.genre_top[row]),
+                    excitement=float(values[row, column]),
+                    at=along / max(1, width - 1),
+                    frames=frames,
+                    bands=bands,
+                    piece=piece,
+                    corner=corner,
+                )
             )
-            for row in best.tolist()
-        )
+        out[one] = tuple(clips)
     return out
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What each place of a map sees of the input, from what the middle one sees."""
+
+    box: tuple[int, int, int, int]
+    map_size: tuple[int, int]
+    input_size: tuple[int, ...]
+
+    def by(self, up: int, along: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First band and the one after the last, and the same of frames."""
+        top, bottom, left, right = self.box
+        down = (up - self.map_size[0] // 2) * round(self.input_size[0] / self.map_size[0])
+        over = (along - self.map_size[1] // 2) * round(self.input_size[1] / self.map_size[1])
+        return (top + down, bottom + down), (left + over, right + over)
+
+
+def _cut(
+    db: FloatArray, bands: tuple[int, int], frames: tuple[int, int]
+) -> tuple[FloatArray, tuple[int, int]]:
+    """A piece of a clip around what is seen, moved where it would leave it; and its corner."""
+    spans = []
+    for (first, last), least, size in zip((bands, frames), _CONTEXT, db.shape, strict=True):
+        wide = min(size, max(least, last - first))
+        start = min(max(0, (first + last - wide) // 2), size - wide)
+        spans.append((start, start + wide))
+    (low, high), (left, right) = spans
+    return db[low:high, left:right].copy(), (low, left)
 
 
 class _Reached(Exception):

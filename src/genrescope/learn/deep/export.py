@@ -148,7 +148,7 @@ class _Pairs(nn.Module):
             self.conv.weight.zero_()
             self.conv.weight[: self.filters, ..., :3] = conv.weight
             self.conv.weight[self.filters :, ..., 1:] = conv.weight
-            self.conv.bias.copy_(conv.bias.repeat(2))
+            self.conv.bias = nn.Parameter(conv.bias.repeat(2))
 
     def forward(self, x: Any) -> Any:
         rows = functional.max_pool2d(functional.relu(self.conv(x)), (2, 1))
