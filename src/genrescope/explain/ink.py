@@ -7,6 +7,7 @@ light and in dark. The colours of genres stay what they are in both.
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import unicodedata
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from genrescope.errors import MissingExtraError
@@ -132,6 +134,14 @@ class Drawing:
     png: bytes
     width: float
     height: float
+
+    def _repr_html_(self) -> str:
+        """The figure in a notebook: a picture of its own, so that its names meet no others."""
+        data = base64.b64encode(self.svg.encode("utf-8")).decode("ascii")
+        return (
+            f'<img alt="{escape(self.key)}" width="{self.width:.0f}" style="max-width:100%" '
+            f'src="data:image/svg+xml;base64,{data}">'
+        )
 
 
 @contextmanager

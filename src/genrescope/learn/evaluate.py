@@ -125,6 +125,11 @@ class Scores:
     reliability: list[dict[str, float]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        from genrescope.learn.notebook import scores_html
+
+        return scores_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """The scores under stable names, fit for ``json.dumps(..., allow_nan=False)``.
 

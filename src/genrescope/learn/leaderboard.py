@@ -129,6 +129,11 @@ class Leaderboard:
     resampled: str
     notes: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        from genrescope.learn.notebook import leaderboard_html
+
+        return leaderboard_html(self)
+
     def row(self, key: str) -> LeaderRow:
         """The row of a classifier.
 
