@@ -9,6 +9,7 @@ import typer
 
 from genrescope import __version__
 from genrescope.apps.cli.audit import audit
+from genrescope.apps.cli.bundles import bundles
 from genrescope.apps.cli.demo import demo
 from genrescope.apps.cli.encoders import encoders
 from genrescope.apps.cli.evaluate import evaluate
@@ -56,6 +57,7 @@ app.add_typer(features, name="features")
 app.add_typer(train, name="train")
 app.add_typer(encoders, name="encoders")
 app.add_typer(model, name="model")
+app.add_typer(bundles, name="bundles")
 
 
 def main() -> None:

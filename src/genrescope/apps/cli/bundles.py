@@ -1,0 +1,210 @@
+"""``genrescope bundles``: recognisers from the Hugging Face Hub, and to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from genrescope.learn.hub import PulledBundle
+
+__all__ = ["bundles"]
+
+bundles = typer.Typer(
+    help="List, pull, push and remove recognisers of the Hugging Face Hub.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_SHORT = 12  # digits of a commit
+
+Repo = Annotated[
+    str, typer.Argument(metavar="OWNER/NAME", show_default=False, help="A repository of the Hub.")
+]
+RepoAtRevision = Annotated[
+    str,
+    typer.Argument(
+        metavar="OWNER/NAME[@REVISION]",
+        show_default=False,
+        help="A repository of the Hub, and a branch, tag or commit of it.",
+    ),
+]
+
+
+@bundles.command("list")
+def list_(
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file and compare its SHA-256.")
+    ] = False,
+) -> None:
+    """Show the recognisers that --bundle takes by name. Nothing is fetched."""
+    from genrescope.apps.cli.sinks import stdout
+    from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
+    from genrescope.learn.hub import pulled_bundles
+
+    shipped = Bundle.load(DEFAULT_BUNDLE)
+    rows = [{"name": DEFAULT_BUNDLE, "title": shipped.name, "folder": str(shipped.folder)}]
+    rows += [_described(found, check=check) for found in pulled_bundles()]
+    if json:
+        from json import dumps
+
+        stdout().write(dumps(rows, indent=2) + "\n")
+        return
+    stdout()
+    _print(rows)
+
+
+@bundles.command("pull")
+def pull(
+    name: RepoAtRevision,
+    sha256: Annotated[
+        str | None,
+        typer.Option(
+            "--sha256",
+            metavar="HEX",
+            show_default=False,
+            help="What the SHA-256 of its card.json has to be; anything else is not taken.",
+        ),
+    ] = None,
+    moved: Annotated[
+        bool,
+        typer.Option(
+            "--moved",
+            help="Take a tag or branch that is another commit than when it was pulled before.",
+        ),
+    ] = False,
+) -> None:
+    """Fetch a recogniser from the Hub, check it, and keep it for use by name.
+
+    Only its card and the graphs that the card names are fetched. The commit and the SHA-256 of
+    every file are kept beside it; the same revision has to be the same the next time. Prints the
+    name that always means this very recogniser.
+
+    Examples:
+
+      genrescope bundles pull someone/my-genres
+      genrescope bundles pull someone/my-genres@v1 --sha256 5f70bf18a0...
+      genrescope predict --bundle hub:someone/my-genres@v1 MUSIC
+    """
+    from genrescope.apps.cli.sinks import stdout
+
+    _quiet_unless_terminal()
+    from genrescope.learn.hub_transfer import pull_bundle
+
+    found = pull_bundle(name, sha256=sha256, moved=moved)
+    if found.moved_from:
+        typer.echo(
+            f"{found.origin.repo}: was {found.moved_from[:_SHORT]}, which is still here, and is "
+            f"{found.origin.revision[:_SHORT]} now",
+            err=True,
+        )
+    typer.echo(f"SHA-256 of its card: {found.sha256}", err=True)
+    stdout().write(f"{found.name}\n")
+
+
+@bundles.command("push")
+def push(
+    bundle: Annotated[
+        str,
+        typer.Argument(metavar="DIR", show_default=False, help="The folder of a recogniser."),
+    ],
+    repo: Repo,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the repository for your eyes only.")
+    ] = False,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            "--tag", metavar="NAME", show_default=False, help="Name this revision, such as v1."
+        ),
+    ] = None,
+) -> None:
+    """Send a recogniser to the Hub, in one commit, with a page that describes it.
+
+    It is loaded and run first, and nothing is sent where it does not work. Needs a login: run
+    `hf auth login`, or set HF_TOKEN. Prints the name of what was sent.
+    """
+    from genrescope.apps.cli.sinks import stdout
+
+    _quiet_unless_terminal()
+    from genrescope.learn.hub_transfer import push_bundle
+
+    def page(card: Any) -> str:
+        from genrescope.apps.hub_page import hub_page
+
+        return hub_page(card, repo=repo.removeprefix("hub:"))
+
+    sent = push_bundle(bundle, repo, page=page, private=private, tag=tag)
+    typer.echo(f"{sent.url}\nSHA-256 of its card: {sent.sha256}", err=True)
+    stdout().write(f"hub:{sent.repo}@{sent.revision}\n")
+
+
+@bundles.command("remove")
+def remove(
+    name: RepoAtRevision,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every revision that was pulled.")
+    ] = False,
+) -> None:
+    """Remove a pulled recogniser from this machine."""
+    from genrescope.learn.hub import HubName, remove_bundle
+
+    count = remove_bundle(HubName.parse(name), everything=everything)
+    typer.echo(f"removed {count} {'bundle' if count == 1 else 'bundles'}", err=True)
+
+
+def _described(found: PulledBundle, *, check: bool) -> dict[str, Any]:
+    from genrescope.errors import BundleError
+    from genrescope.learn.bundle import Bundle
+
+    fault, title = found.damage() if check else found.fault, ""
+    if not fault:
+        try:
+            title = Bundle.load(found.folder).name
+        except BundleError as error:
+            fault = str(error)
+    return {
+        "name": found.name,
+        "title": title,
+        "folder": str(found.folder),
+        "asked": sorted(found.origin.asked),
+        "pulled": found.origin.pulled,
+        "bytes": found.n_bytes,
+        "sha256": found.sha256,
+        "fault": fault,
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    from genrescope.apps.cli.render import console, paragraph, printable
+    from genrescope.catalog.storage import human_bytes
+
+    screen = console()
+    for row in rows:
+        repo, _, commit = row["name"].partition("@")
+        names = [printable(repo)]
+        if commit:
+            names += [f"{printable(repo)}@{name}" for name in [*row["asked"], commit[:_SHORT]]]
+        screen.print(Text(f" {names[0]}", style="bold"))
+        if row.get("fault"):
+            paragraph(screen, f"damaged: {printable(row['fault'])}", indent=3)
+        else:
+            paragraph(screen, printable(row["title"]), indent=3)
+        if commit:
+            paragraph(screen, "also as " + ", ".join(names[1:]), indent=3)
+            pulled = f"{human_bytes(row['bytes'])}, pulled {row['pulled'][:10] or 'once'}"
+            paragraph(screen, pulled, indent=3)
+
+
+def _quiet_unless_terminal() -> None:
+    """No bars in a log file."""
+    import os
+    import sys
+
+    if not sys.stderr.isatty():
+        # Read once, when huggingface_hub is imported.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
