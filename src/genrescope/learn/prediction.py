@@ -90,8 +90,8 @@ class Prediction:
     sources : tuple of str
         What the answer rests on: "sound", "title", ...
     branches : tuple of Branch
-        Sub-genres that fit, with what they are part of; high to low. Empty where the bundle
-        knows none.
+        Genres of the tree that fit, each as precise as it can be said; high to low. Empty where
+        the bundle knows no sub-genres.
 
     Examples
     --------

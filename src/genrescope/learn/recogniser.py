@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,15 @@ from genrescope.errors import (
     DataError,
     GenrescopeError,
 )
+from genrescope.learn.about import About
 from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
-from genrescope.learn.prediction import FailedPrediction, Moment, Prediction, ranked
+from genrescope.learn.familiarity import Familiarity
+from genrescope.learn.fusion import MetadataHead
+from genrescope.learn.hierarchy import TreeHead
+from genrescope.learn.prediction import Branch, FailedPrediction, Moment, Prediction, ranked
+
+if TYPE_CHECKING:
+    from genrescope.audio.frames import TrackFeatures
 
 __all__ = ["FailedPrediction", "Moment", "Prediction", "Recogniser"]
 
@@ -53,6 +60,9 @@ class Recogniser:
         answer steadier and slower. Default: the one of the front end.
     workers : int, optional
         How many processes decode in :meth:`predict_many`. Default: one a core.
+    metadata : bool
+        Whether title, artist, album and date from the tags of a file have a say, where the
+        bundle can read them. Tagged genres never have.
 
     Raises
     ------
@@ -64,7 +74,12 @@ class Recogniser:
     """
 
     def __init__(
-        self, bundle: Bundle, *, n_windows: int | None = None, workers: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        n_windows: int | None = None,
+        workers: int | None = None,
+        metadata: bool = True,
     ) -> None:
         from genrescope.audio import frames
         from genrescope.audio.encoders import find_front_end
@@ -79,6 +94,12 @@ class Recogniser:
             raise DataError(f"workers is {workers}, expected 0 (none beside this process) or more")
         self._threshold: float | None = bundle.card["abstention"]["threshold"]
         self._quantile: float = bundle.card["conformal"]["quantile"]
+        parts = bundle.parts
+        self._text = (
+            MetadataHead(parts["text"], bundle.genres) if metadata and "text" in parts else None
+        )
+        self._tree = TreeHead(parts["tree"], bundle.genres) if "tree" in parts else None
+        self._familiar = Familiarity(parts["familiar"]) if "familiar" in parts else None
 
     @classmethod
     def load(
@@ -87,6 +108,7 @@ class Recogniser:
         *,
         n_windows: int | None = None,
         workers: int | None = None,
+        metadata: bool = True,
     ) -> Recogniser:
         """Load a recogniser.
 
@@ -94,7 +116,7 @@ class Recogniser:
         ----------
         bundle : str or path-like
             ``"default"`` for the one that ships with genrescope, else a folder.
-        n_windows, workers
+        n_windows, workers, metadata
             As for the class.
 
         Returns
@@ -106,7 +128,7 @@ class Recogniser:
         BundleError
             If the bundle is missing, damaged, or made for another version.
         """
-        return cls(Bundle.load(bundle), n_windows=n_windows, workers=workers)
+        return cls(Bundle.load(bundle), n_windows=n_windows, workers=workers, metadata=metadata)
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -116,7 +138,7 @@ class Recogniser:
     @property
     def knows_subgenres(self) -> bool:
         """Whether predictions have branches."""
-        return "tree" in self.bundle.parts
+        return self._tree is not None
 
     @property
     def card(self) -> dict[str, Any]:
@@ -222,8 +244,23 @@ class Recogniser:
                 elif result is not None:
                     yield result
 
-    def _decide(self, described: Any, tags: Tags, *, path: Path | None) -> Prediction:
+    def _decide(self, described: TrackFeatures, tags: Tags, *, path: Path | None) -> Prediction:
         pooled, windows = self.bundle.run(described.features[np.newaxis])
+        answer: npt.NDArray[np.float64] = pooled[0]
+        sources: tuple[str, ...] = ("sound",)
+        threshold, quantile = self._threshold, self._quantile
+        if self._text is not None:
+            about = About.from_tags(tags, duration=described.duration)
+            answer, sources = self._text.fuse(answer, about)
+            if sources != ("sound",):
+                threshold, quantile = self._text.decision(sources)
+        doubt = ""
+        if self._familiar is not None:
+            judged = self._familiar.judge(described.features, seconds=described.window)
+            doubt = "" if judged.familiar else judged.reason
+        branches: tuple[Branch, ...] = ()
+        if self._tree is not None:
+            branches = self._tree.describe(described.features, answer).paths()
         timeline = tuple(
             Moment(
                 float(start),
@@ -233,15 +270,18 @@ class Recogniser:
             for start, row in zip(described.offsets, windows[0], strict=True)
         )
         return Prediction.from_probabilities(
-            dict(zip(self.genres, pooled[0].tolist(), strict=True)),
-            threshold=self._threshold,
-            quantile=self._quantile,
+            dict(zip(self.genres, answer.tolist(), strict=True)),
+            threshold=threshold,
+            quantile=quantile,
+            doubt=doubt,
             path=path,
             duration=float(described.duration),
             title=tags.title,
             artist=tags.artist,
             tagged_genres=tags.genres,
             timeline=timeline,
+            sources=sources,
+            branches=branches,
         )
 
     def __repr__(self) -> str:

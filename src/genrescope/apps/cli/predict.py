@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import select
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.apps.cli.batch import Batch
 from genrescope.apps.cli.details import Details
 from genrescope.apps.cli.interrupts import Interrupts, silence_stdout
-from genrescope.apps.cli.render import NOT_SURE, percent, printable
+from genrescope.apps.cli.render import NOT_SURE, percent
 
 if TYPE_CHECKING:
     from genrescope.learn.prediction import FailedPrediction, Prediction
@@ -26,21 +23,21 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 DEFAULT_TOP = 3
+TAGGER = "musicnn"
 TIMELINE_WINDOWS = 20
 
-_POLL = 0.1  # s
 _NO_READER = 141  # 128 + SIGPIPE, which Windows does not have
 
 
 def predict(
     paths: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="PATH",
             show_default=False,
             help="Files, folders (searched recursively), patterns; - reads a list from stdin.",
         ),
-    ],
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="Output")
     ] = False,
@@ -118,6 +115,34 @@ def predict(
     bundle: Annotated[
         str, typer.Option("--bundle", metavar="DIR", help="The recogniser to use.")
     ] = "default",
+    metadata: Annotated[
+        bool,
+        typer.Option(
+            "--metadata/--no-metadata",
+            help="Whether title, artist, album and date in the tags of a file have a say.",
+        ),
+    ] = True,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table",
+            metavar="FILE",
+            show_default=False,
+            help="Tracks without sound: a CSV table with title, artist, ... (instead of PATH).",
+        ),
+    ] = None,
+    tags: Annotated[
+        bool,
+        typer.Option(
+            "--tags",
+            help="Show what an encoder hears, in its own words, in place of genres.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    encoder: Annotated[
+        str,
+        typer.Option("--encoder", metavar="NAME", help="With --tags: whose words."),
+    ] = TAGGER,
 ) -> None:
     """Recognise the genre of music files.
 
@@ -130,7 +155,10 @@ def predict(
       genrescope predict song.mp3 ~/Music
       genrescope predict ~/Music --csv > genres.csv
       find . -name "*.flac" -print0 | genrescope predict -0 - --jsonl
+      genrescope predict --table tracks.csv --csv
+      genrescope predict --encoder musicnn --tags song.mp3
     """
+    paths = paths or []
     if sum((json, jsonl, csv)) > 1:
         raise typer.BadParameter("--json, --jsonl and --csv exclude each other: give one of them")
     if csv and timeline:
@@ -141,18 +169,39 @@ def predict(
         raise typer.BadParameter("--null is about a list on stdin: give - as a path")
     if "" in paths:
         raise typer.BadParameter("one of the paths is empty")
+    if bool(paths) == (table is not None):
+        raise typer.BadParameter("give files or folders, or a --table of tracks without sound")
+    if encoder != TAGGER and not tags:
+        raise typer.BadParameter(
+            "--encoder goes with --tags; for genres, a bundle names the encoders that it needs"
+        )
+    form = "json" if json else "jsonl" if jsonl else "csv" if csv else "table"
+    if tags:
+        from genrescope.apps.cli.encoders import show_tags
+
+        if table is not None:
+            raise typer.BadParameter("--tags needs sound: give files, not a --table")
+        batch = Batch(paths, null=null)
+        code = show_tags(
+            batch, encoder=encoder, form=form, top=top, windows=windows, workers=workers
+        )
+        raise typer.Exit(code)
+    details = Details(timeline=timeline, tree=tree, sets=sets)
+    if table is not None:
+        raise typer.Exit(_predict_table(table, form=form, top=top, details=details, bundle=bundle))
 
     with Interrupts() as interrupts:
         try:
             code = _predict(
-                _Batch(paths, null=null),
+                Batch(paths, null=null),
                 interrupts,
-                form="json" if json else "jsonl" if jsonl else "csv" if csv else "table",
+                form=form,
                 top=top,
-                details=Details(timeline=timeline, tree=tree, sets=sets),
+                details=details,
                 workers=workers,
                 windows=TIMELINE_WINDOWS if timeline and windows is None else windows,
                 bundle=bundle,
+                metadata=metadata,
             )
         except KeyboardInterrupt:  # before there was anything to print
             if json:
@@ -165,7 +214,7 @@ def predict(
 
 
 def _predict(
-    batch: _Batch,
+    batch: Batch,
     interrupts: Interrupts,
     *,
     form: str,
@@ -174,17 +223,18 @@ def _predict(
     workers: int | None,
     windows: int | None,
     bundle: str,
+    metadata: bool,
 ) -> int:
     from genrescope.apps.cli import sinks
     from genrescope.apps.cli.progress import Progress
     from genrescope.learn.prediction import FailedPrediction
     from genrescope.learn.recogniser import Recogniser
 
-    recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers)
+    recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers, metadata=metadata)
     if details.tree and not recogniser.knows_subgenres:
         raise typer.BadParameter(
             f"--tree: {recogniser.bundle.name} knows no sub-genres; "
-            'take one that does, such as --bundle default'
+            "take one that does, such as --bundle default"
         )
     out = sinks.stdout()
     streams_to_terminal = form in ("jsonl", "csv") and out.isatty()
@@ -242,124 +292,20 @@ def _predict(
     return 0
 
 
-class _Batch:
-    """The files that the arguments mean, found as they are needed.
+def _predict_table(path: Path, *, form: str, top: int, details: Details, bundle: str) -> int:
+    """Recognise tracks that are only written about."""
+    from genrescope.apps.cli import sinks
+    from genrescope.learn.about import read_about_table
+    from genrescope.learn.bundle import Bundle
+    from genrescope.learn.fusion import predict_table
 
-    Attributes
-    ----------
-    total : int or None
-        How many there are, after :meth:`look_ahead`.
-    unread : list of FailedPrediction
-        Folders that could not be searched.
-    """
-
-    def __init__(self, given: list[str], *, null: bool) -> None:
-        self._given = given
-        self._null = null
-        self._found: list[Path] | None = None
-        self.total: int | None = None
-        self.unread: list[FailedPrediction] = []
-
-    def look_ahead(self) -> None:
-        """Count the files, unless they come from a list that may still grow."""
-        if "-" not in self._given:
-            self._found = [path for path in self if path is not None]
-            self.total = len(self._found)
-
-    def __iter__(self) -> Iterator[Path | None]:
-        """Each file once; None where the list on stdin is waited for."""
-        if self._found is not None:
-            yield from self._found
-            return
-        from genrescope.catalog.folders import find_audio
-
-        seen: set[str] = set()
-        for given in self._arguments():
-            if given is None:
-                yield None
-                continue
-            for path in find_audio(given, on_error=self._note):
-                key = os.path.abspath(path)
-                if key not in seen:
-                    seen.add(key)
-                    yield path
-
-    def explain(self, result: Prediction | FailedPrediction) -> Prediction | FailedPrediction:
-        """Say of a pattern that it matches nothing, rather than that there is no such file."""
-        from genrescope.learn.prediction import FailedPrediction
-
-        if isinstance(result, FailedPrediction) and self._is_pattern(result.path):
-            message = f"{result.path}: no file matches this pattern"
-            return FailedPrediction(result.path, result.error, message)
-        return result
-
-    def only_patterns(self, failures: list[FailedPrediction]) -> bool:
-        """Whether all that failed is patterns that match nothing."""
-        return all(self._is_pattern(failure.path) for failure in failures)
-
-    def nothing_found(self) -> str:
-        """What to say where there was not one file."""
-        where = ", ".join(printable(path) for path in self._given if path != "-")
-        places = [where] if where else []
-        if "-" in self._given:
-            places.append("the list on stdin")
-        suffixes = " ".join(("mp3", "flac", "wav", "aiff", "ogg", "opus", "m4a", "wma"))
-        return (
-            f"no audio files in {' or '.join(places)}; "
-            f"in folders, files that end in {suffixes} and the like are taken"
-        )
-
-    def _is_pattern(self, path: Path) -> bool:
-        return (
-            str(path) in {str(Path(given)) for given in self._given}
-            and glob.has_magic(str(path))
-            and not os.path.lexists(path)
-        )
-
-    def _arguments(self) -> Iterator[str | None]:
-        for given in self._given:
-            if given == "-":
-                yield from _listed(b"\0" if self._null else b"\n")
-            else:
-                yield given
-
-    def _note(self, folder: Path, error: OSError) -> None:
-        from genrescope.learn.prediction import FailedPrediction
-
-        kind = "AudioPermissionError" if isinstance(error, PermissionError) else "AudioError"
-        message = f"{folder}: the folder cannot be read ({error.strerror or error})"
-        self.unread.append(FailedPrediction(folder, kind, message))
-
-
-def _listed(separator: bytes) -> Iterator[str | None]:
-    """Names from standard input, as they arrive; None where there is none at the moment."""
-    source = sys.stdin.fileno()
-    rest = b""
-    while True:
-        while not _readable(source):
-            yield None
-        # Not through sys.stdin, which would wait for a full buffer.
-        chunk = os.read(source, 1 << 16)
-        if not chunk:
-            break
-        *names, rest = (rest + chunk).split(separator)
-        yield from _names(names, separator)
-    yield from _names([rest], separator)
-
-
-def _readable(source: int) -> bool:
-    """Whether there is something to read, or the end; waits a little for it."""
-    try:
-        return bool(select.select([source], [], [], _POLL)[0])
-    except (OSError, ValueError):  # Windows can do this with sockets only
-        return True
-
-
-def _names(raw: list[bytes], separator: bytes) -> Iterator[str]:
-    for name in raw:
-        cut = name.removesuffix(b"\r") if separator == b"\n" else name
-        if cut:
-            yield os.fsdecode(cut)
+    known = Bundle.load(bundle)
+    rows = read_about_table(path)
+    sink = sinks.make_sink(form, sinks.stdout(), genres=known.genres, top=top, details=details)
+    for result in predict_table([about for _, about in rows], known):
+        sink.prediction(result)
+    sink.close()
+    return 0
 
 
 def _summarise(
