@@ -271,7 +271,6 @@ def familiar_part(
             f"Mahalanobis distance along {_DISTANCE_AXES} principal axes of music, and a linear "
             f"border along {_COMPONENTS} to made-up sound that is not music"
         ),
-        "measured": report,
     }
     return NewPart(graph=_graph(space, border), settings=settings), report
 
