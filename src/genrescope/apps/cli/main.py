@@ -21,6 +21,7 @@ from genrescope.apps.cli.lab import lab
 from genrescope.apps.cli.look import look
 from genrescope.apps.cli.model import model
 from genrescope.apps.cli.predict import predict
+from genrescope.apps.cli.robustness import robustness
 from genrescope.apps.cli.runs import runs
 from genrescope.apps.cli.train import train
 from genrescope.errors import GenrescopeError
@@ -50,7 +51,7 @@ def _root(
     pass
 
 
-for command in (predict, demo, info, look, explain, evaluate, audit, lab, runs):
+for command in (predict, demo, info, look, explain, evaluate, robustness, audit, lab, runs):
     app.command()(command)
 app.add_typer(fma, name="fma")
 app.add_typer(features, name="features")
