@@ -14,7 +14,7 @@ from genrescope.learn.bundle import Bundle
 from genrescope.learn.hub import HubName, find_pulled
 from tests.apps.test_imports import HEAVY, loaded
 from tests.apps.test_train import in_process
-from tests.learn.hub_stand_in import TOKEN, Hub, hub_stand_in
+from tests.learn.hub_stand_in import TOKEN, Hub, hub_stand_in, use
 from tests.learn.tinybundle import make_bundle, make_card
 
 NAME = "someone/tiny"
@@ -44,16 +44,9 @@ def run(
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    constants = pytest.importorskip("huggingface_hub").constants
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with hub_stand_in() as hub:
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        # What HF_ENDPOINT sets when huggingface_hub is imported.
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", "".join((hub.url, *template[1:]))
-        )
+        use(hub, monkeypatch, tmp_path / "no-token")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield hub
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import importlib
 import json
 import re
 import socket
@@ -18,8 +19,10 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 TOKEN = "hf_owner"
@@ -242,6 +245,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             else:
                 private = said.get("visibility") == "private" or bool(said.get("private"))
                 hub.repos[name] = Repo(private=private)
+                hub.repos[name].commit({".gitattributes": b""}, message="initial commit")
                 self.say({"url": f"{hub.url}/{name}"})
 
         def validate(self) -> None:
@@ -313,6 +317,23 @@ class _Quiet(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # connections are cut on purpose
+
+
+def use(hub: Hub, monkeypatch: pytest.MonkeyPatch, no_token: Path) -> None:
+    """Have huggingface_hub ask the stand-in, as HF_ENDPOINT does when it is imported."""
+    constants = pytest.importorskip("huggingface_hub").constants
+    # The store for large files by its older protocol, which the stand-in speaks.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(no_token))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
+    template = "".join((hub.url, *template[1:]))
+    for module in ("constants", "hf_api", "file_download"):
+        names = importlib.import_module(f"huggingface_hub.{module}")
+        for name, value in (("ENDPOINT", hub.url), ("HUGGINGFACE_CO_URL_TEMPLATE", template)):
+            if hasattr(names, name):
+                monkeypatch.setattr(names, name, value)
 
 
 @contextlib.contextmanager

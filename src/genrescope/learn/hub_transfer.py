@@ -7,14 +7,12 @@ that the Hub gives for the commit; and the bundle is loaded before it is put whe
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from genrescope import __version__
 from genrescope.catalog.storage import human_bytes
 from genrescope.errors import (
     BundleError,
@@ -30,7 +27,6 @@ from genrescope.errors import (
     DiskSpaceError,
     DownloadError,
     GenrescopeError,
-    MissingExtraError,
 )
 from genrescope.learn.bundle import CARD_FILE, Bundle
 from genrescope.learn.card import check_card
@@ -46,16 +42,18 @@ from genrescope.learn.hub import (
     named_files,
     repo_folder,
 )
-
-try:
-    import huggingface_hub
-    from huggingface_hub import errors as hub_errors
-    from huggingface_hub import utils
-    from huggingface_hub.file_download import hf_hub_url, http_get
-except ImportError as error:
-    raise MissingExtraError(
-        "the Hugging Face Hub", extra="hub", package="huggingface_hub"
-    ) from error
+from genrescope.learn.hub_client import (
+    LOST,
+    WHO,
+    CommitOperationAdd,
+    HfApi,
+    asking,
+    hf_hub_url,
+    http_get,
+    hub_errors,
+    hub_utils,
+    is_answer,
+)
 
 __all__ = ["PAGE_FILE", "Pushed", "pull_bundle", "push_bundle"]
 
@@ -63,13 +61,8 @@ __all__ = ["PAGE_FILE", "Pushed", "pull_bundle", "push_bundle"]
 PAGE_FILE = "README.md"
 
 _MAX_TOTAL = 2**30  # bytes of one bundle
+_TRIES = 3  # in a row that bring no byte
 _SPARE = 64 << 20  # bytes that stay free on the disk
-# The client for HTTP is another package in each generation of huggingface_hub; the base of its own
-# errors is the base of that client's.
-_LOST: tuple[type[Exception], ...] = (OSError, *hub_errors.HfHubHTTPError.__bases__)
-_utils: Any = utils  # which does not tell type checkers all that it offers
-_FULL_DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
-_WHO: dict[str, Any] = {"library_name": "genrescope", "library_version": __version__}
 
 
 @dataclass(frozen=True)
@@ -143,8 +136,8 @@ def pull_bundle(
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise BundleError(f"{sha256!r}: is no SHA-256, which has 64 hexadecimal digits")
     revision = asked.revision or DEFAULT_REVISION
-    api = huggingface_hub.HfApi(endpoint=endpoint, **_WHO)
-    with _asking(asked):
+    api = HfApi(endpoint=endpoint, **WHO)
+    with asking(asked):
         info = api.model_info(asked.repo, revision=revision, files_metadata=True)
     commit = str(info.sha)
     if not re.fullmatch(r"[0-9a-f]{40}", commit):
@@ -155,7 +148,7 @@ def pull_bundle(
     listed = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with _utils.WeakFileLock(home / ".lock"):
+        with hub_utils.WeakFileLock(home / ".lock"):
             origin = Origin(asked.repo, commit, endpoint=api.endpoint)
             pull = _Pull(asked, origin, listed, home)
             target = pull.run((sha256 or "").lower())
@@ -313,20 +306,26 @@ class _Pull:
         url = hf_hub_url(
             self.asked.repo, name, revision=self.origin.revision, endpoint=self.origin.endpoint
         )
-        headers = {**_utils.build_hf_headers(**_WHO), "Accept-Encoding": "identity"}
-        with _Limited(path, limit=size) as file, _asking(self.asked):
+        headers = {**hub_utils.build_hf_headers(**WHO), "Accept-Encoding": "identity"}
+        with _Limited(path, limit=size) as file, asking(self.asked):
             file.truncate(start)
             file.seek(start)
-            if start == size:
-                return
-            http_get(
-                url,
-                file,
-                resume_size=start,
-                headers=headers,
-                expected_size=size,
-                displayed_filename=name,
-            )
+            failures = 0
+            while (begun := file.tell()) < size:
+                try:
+                    http_get(
+                        url,
+                        file,
+                        resume_size=begun,
+                        headers=headers,
+                        expected_size=size,
+                        displayed_filename=name,
+                    )
+                except LOST as error:
+                    # Again from where it broke off.
+                    failures = 0 if file.tell() > begun else failures + 1
+                    if is_answer(error) or failures >= _TRIES:
+                        raise
 
     def _install(self, files: Mapping[str, Mapping[str, Any]]) -> Path:
         """Only what was checked goes in, and it goes in at once."""
@@ -414,8 +413,8 @@ def push_bundle(
         raise BundleError(f"{tag}: is the name of the branch; choose another tag, such as v1")
     files, card = _files_to_push(folder)
     files[PAGE_FILE] = page(card).encode()
-    api = huggingface_hub.HfApi(endpoint=endpoint, **_WHO)
-    with _asking(name, sending=True):
+    api = HfApi(endpoint=endpoint, **WHO)
+    with asking(name, sending=True):
         if not _is_there(api, name.repo):
             api.create_repo(name.repo, private=private or None, exist_ok=True)
         if private and not api.model_info(name.repo).private:
@@ -426,7 +425,7 @@ def push_bundle(
         done = api.create_commit(
             name.repo,
             [
-                huggingface_hub.CommitOperationAdd(path_in_repo=file, path_or_fileobj=data)
+                CommitOperationAdd(path_in_repo=file, path_or_fileobj=data)
                 for file, data in files.items()
             ],
             commit_message=f"{card['name']} {card['version']}",
@@ -470,67 +469,3 @@ def _files_to_push(folder: str | os.PathLike[str]) -> tuple[dict[str, bytes], di
         )
     files[CARD_FILE] = read_limited(bundle.folder / CARD_FILE, limit=MAX_CARD)
     return files, bundle.card
-
-
-@contextmanager
-def _asking(name: HubName, *, sending: bool = False) -> Iterator[None]:
-    """Errors of huggingface_hub in words that say what to do."""
-    try:
-        yield
-    except GenrescopeError:
-        raise
-    except hub_errors.GatedRepoError as error:
-        raise DownloadError(
-            f"{name}: its owner admits users one by one; ask for access on its page on the Hub"
-        ) from error
-    except hub_errors.RevisionNotFoundError as error:
-        raise DownloadError(
-            f"{name}: has no revision {name.revision or DEFAULT_REVISION}; its page on the Hub "
-            "lists branches, tags and commits"
-        ) from error
-    except hub_errors.RepositoryNotFoundError as error:
-        what = "it cannot be written with your token" if sending else "it is private"
-        raise DownloadError(
-            f"{name}: there is no such repository, or {what}; check the name, and for a private "
-            "one log in with: hf auth login (or set HF_TOKEN)"
-        ) from error
-    except hub_errors.LocalTokenNotFoundError as error:
-        raise DownloadError(
-            f"{name}: needs a login; run: hf auth login (or set HF_TOKEN)"
-        ) from error
-    except hub_errors.OfflineModeIsEnabled as error:
-        raise DownloadError(
-            f"{name}: HF_HUB_OFFLINE is set, so the Hub was not asked; unset it. Bundles that "
-            "were pulled work without a network: genrescope bundles list"
-        ) from error
-    except hub_errors.HfHubHTTPError as error:
-        raise DownloadError(f"{name}: {_refusal(error)}") from error
-    except _LOST as error:
-        if getattr(error, "errno", None) in _FULL_DISK:
-            raise
-        raise DownloadError(
-            f"{name}: the Hub cannot be reached, or the connection broke off "
-            f"({_one_line(error)}). What came was kept: run the same command again when there is a "
-            "network. Bundles that were pulled work without one: genrescope bundles list"
-        ) from error
-    except ValueError as error:
-        raise DownloadError(f"{name}: the Hub refuses ({_one_line(error)})") from error
-
-
-def _refusal(error: Any) -> str:
-    status = getattr(error.response, "status_code", 0)
-    if status in (401, 403):
-        return (
-            "your token may not do this; log in with one that may write: hf auth login "
-            f"(the Hub answers {status})"
-        )
-    if status == 409:
-        return f"the Hub has it already ({_one_line(error)}); choose another name for it"
-    if status == 429 or status >= 500:
-        return f"the Hub answers {status}; try again later"
-    return f"the Hub refuses ({_one_line(error)})"
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
