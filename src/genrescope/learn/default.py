@@ -28,6 +28,7 @@ from genrescope.learn.card_parts import (
     score_row,
     what_was_learnt_from,
 )
+from genrescope.learn.companions import train_companions
 from genrescope.learn.evaluate import Scores, score
 from genrescope.learn.recipe import Recipe, Report, Run, packages, train_members
 from genrescope.learn.training import pick_device
@@ -118,6 +119,8 @@ def train_default(
         if key in answers:
             cooled = cross_cooled(answers[key], run.y, run.folds)[0]
             table.append(score_row(name, _score(run, cooled)))
+    beside = train_companions(run, views, answers["all"], shipped)
+    table[1:1] = beside.rows
     known = is_fma_small(run.data.track_id)
     card = {
         "name": "fma-small-8" if known else out.resolve().name,
@@ -138,6 +141,7 @@ def train_default(
             ),
             "table": table,
             "scores": scores.to_dict(),
+            "parts": beside.metrics,
         },
         "calibration": {
             "method": "temperature on the pooled log-probabilities, fitted on out-of-fold answers",
@@ -149,7 +153,7 @@ def train_default(
         "licence": licence_of_weights(run.data.track_id),
         "created": time.strftime("%Y-%m-%d"),
     }
-    bundle = write_bundle(out / "bundle", graph=graph, card=card)
+    bundle = write_bundle(out / "bundle", graph=graph, card=card, parts=beside.parts)
     _check_graph(run, bundle, views[0])
     run.report("done", accuracy=scores.accuracy, macro_f1=scores.macro_f1, ece=scores.ece)
     return bundle
