@@ -16,7 +16,7 @@ from tests.learn.test_recipe import QUICK
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ARTISTS = 16
+ARTISTS = 24
 RECIPE = replace(
     QUICK, net=replace(QUICK.net, epochs=6), frame_net=replace(QUICK.frame_net, epochs=2)
 )

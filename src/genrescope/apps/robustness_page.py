@@ -37,7 +37,8 @@ def robustness_page(result: Mapping[str, Any]) -> str:
         "**Same genre** is the share of clips whose most probable genre stays. **Sure, kept** is "
         "the share of sure answers that stay sure of the same genre, **turned** the share that "
         "become sure of another one. **Distance** is how far the probabilities move: half the sum "
-        f"of absolute differences, 0 to 1. Intervals are 95 %, from resampling whole {_UNITS}. "
+        f"of absolute differences, 0 to 1. Intervals are 95 %, from resampling whole {_UNITS}; "
+        "where no clip changed, the lower end is the exact binomial one for that many of them. "
         "The rows that change most come first.",
     ]
     for section in result["sections"]:
@@ -48,6 +49,7 @@ def robustness_page(result: Mapping[str, Any]) -> str:
         "as any file is. MP3 keeps the rate and the channels of the file.",
         "- *Nothing above 16 kHz* is a brick wall and nothing else: what a codec's cut-off does. "
         "The recogniser reads nothing above 15 kHz, so it must not notice.",
+        "- *Mixed to mono* is what the recogniser does to any sound, so nothing may change.",
         "- *20 dB softer* and *6 dB louder* are rounded to 16 bits, and clipped at full scale.",
         "- Tempo changes without the key, and the key without the tempo (FFmpeg's atempo).",
         "- Noise is white, 30 dB below the mean power of the clip.",

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from genrescope.audio.perturb import PERTURBATIONS, Perturbation, Sound, choose
 from genrescope.errors import AudioError, DataError, GenrescopeError
-from genrescope.learn.resampling import artist_units, interval, resamples, sum_by_unit
+from genrescope.learn.resampling import LEVEL, artist_units, interval, resamples, sum_by_unit
 
 if TYPE_CHECKING:
     from genrescope.learn.recogniser import Recogniser
@@ -72,8 +72,8 @@ class Heard:
     before : np.ndarray [shape=(k,), float64]
         Probabilities for the clip as it is.
     after : dict of str to np.ndarray [shape=(k,), float64]
-        After each perturbation; one that could not be made, or left nothing to recognise, is
-        missing.
+        After each perturbation; one that could not be made, left nothing to recognise, or
+        has nothing to change (mono in a mono file, say) is missing.
     failures : dict of str to str
         Why, for those.
     """
@@ -97,7 +97,9 @@ class Effect:
     same : float
         Share of clips whose most probable genre stays.
     same_interval : tuple of float or None
-        95 % interval of it, resampling artists or files; None where there is only one.
+        95 % interval of it, resampling artists or files; None where there is only one. Where
+        all clips agree, resampling knows no doubt, and the other end is the exact binomial one
+        (one-sided) for that many artists or files.
     distance : float
         Mean total-variation distance of the probabilities: half the sum of absolute
         differences, 0 (nothing moved) to 1.
@@ -252,8 +254,10 @@ def _hear(recogniser: Recogniser, names: tuple[str, ...], seed: int, clip: Clip)
             if perturbation.elsewhere:
                 if clip.other is not None:
                     after[name] = _answer(recogniser, _read(clip, clip.other))
-            else:
-                after[name] = _answer(recogniser, perturbation(sound, seed=seed))
+                continue
+            changed = perturbation(sound, seed=seed)
+            if changed.sr != sound.sr or not np.array_equal(changed.samples, sound.samples):
+                after[name] = _answer(recogniser, changed)
         except AudioError as error:
             failures[name] = str(error)
     return Heard(clip, before, after, failures)
@@ -396,7 +400,7 @@ def compare(
         n=n,
         n_units=len(by_unit),
         same=float(stays.mean()),
-        same_interval=interval(draws, point=float(stays.mean())),
+        same_interval=_bounds(draws, point=float(stays.mean()), n_units=len(by_unit)),
         distance=float(np.abs(before - after).sum(axis=1).mean() / 2),
         n_sure=int(sure.sum()),
         sure_kept=_share(stays & sure_after, sure),
@@ -408,6 +412,15 @@ def compare(
         accuracy_after=accuracy[1],
         change_interval=interval(changes, point=accuracy[1] - accuracy[0]),
     )
+
+
+def _bounds(draws: list[Floats], *, point: float, n_units: int) -> tuple[float, float] | None:
+    pair = interval(draws, point=point)
+    if pair is None or 0 < point < 1:
+        return pair
+    # 0 of n units did otherwise: the share p for which that has a chance of 5 %.
+    doubt = 1 - (1 - LEVEL) ** (1 / n_units)
+    return (1 - doubt, 1.0) if point == 1 else (0.0, doubt)
 
 
 def _share(what: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_]) -> float:

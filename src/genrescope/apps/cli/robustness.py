@@ -287,10 +287,10 @@ def _about(recogniser: Recogniser, rows: Sequence[Heard], what: str) -> str:
     trained = {str(track) for track in recogniser.card["training"]["track_ids"]}
     learnt = sum(1 for path in files if path.stem.isdigit() and str(int(path.stem)) in trained)
     if learnt:
-        about += (
-            f" The recogniser was trained on {_files_in_words(learnt)} of these: accuracy here "
-            "says nothing about other music, its change says what was done to the sound."
-        )
+        about += f" It was trained on {learnt} of them"
+        if any(row.clip.genre for row in rows):
+            about += ", so accuracy here says nothing about other music; its change still counts"
+        about += "."
     return about
 
 
@@ -354,18 +354,20 @@ def _rows(effects: Sequence[dict[str, Any]], *, wide: bool, plain: bool) -> list
 
     label = max(len(effect["label"]) for effect in effects)
     labelled = any(effect["n_labelled"] for effect in effects) and wide
-    gauge = 12 if wide else 6
-    head = f" {'':<{label}}  {'Clips':>5}  {'Same genre':<{gauge + 16}}  {'Sure, kept':>10}"
+    gauge = 12 if wide else 0
+    kept = "Sure, kept" if wide else "Kept"
+    head = f" {'':<{label}}  {'Clips':>5}  {'Same genre':<{gauge + 15 + wide}}  {kept:>{len(kept)}}"
     head += f"  {'Turned':>6}  {'Distance':>8}" + ("  Accuracy" if labelled else "")
     lines = [Text(head, style="bold"), Text(" " + ("-" if plain else "─") * len(head), "dim")]
     for effect in effects:
         same, ends = effect["same"], effect["same_interval"]
         line = Text(f" {fit(effect['label'], label)}  {effect['n']:>5,}  ")
         line.append(bar(same, gauge, ascii_only=plain), style=_tint(same))
-        line.append(f" {percent(same):>4}", style="bold")
+        line.append(f"{' ' if wide else ''}{percent(same):>4}", style=_tint(same))
         between = "" if ends is None else f"{100 * ends[0]:.0f} to {100 * ends[1]:.0f}"
         line.append(f" {between:<10}", style="dim")
-        line.append(f"  {_share(effect['sure_kept']):>10}  {_share(effect['sure_turned']):>6}")
+        line.append(f"  {_share(effect['sure_kept']):>{len(kept)}}")
+        line.append(f"  {_share(effect['sure_turned']):>6}")
         line.append(f"  {effect['distance']:>8.3f}")
         if labelled and effect["n_labelled"]:
             before, after = effect["accuracy_before"], effect["accuracy_after"]
