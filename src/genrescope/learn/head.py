@@ -220,7 +220,8 @@ class GenreHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : array-like [shape=(n, n_features), float]
             Rows of encoders.
         """
-        best: NDArray[Any] = self.classes_[self._scores(X).argmax(axis=1)]
+        scores = self._scores(X)
+        best: NDArray[Any] = self.classes_[scores.argmax(axis=1)]
         return best
 
     def _scores(self, x: ArrayLike) -> Floats:
@@ -404,14 +405,10 @@ def _checked_weight(sample_weight: ArrayLike | None, n: int) -> Floats:
     weight = np.asarray(sample_weight, dtype=np.float64)
     if weight.ndim == 0:
         weight = np.full(n, float(weight))
-    if (
-        weight.shape != (n,)
-        or not np.isfinite(weight).all()
-        or (weight < 0).any()
-        or weight.sum() <= 0
-    ):
+    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any():
         raise ValueError(
-            f"sample_weight must hold {n} finite numbers, 0 or more, not all 0; it has shape "
-            f"{weight.shape}"
+            f"sample_weight must hold {n} finite numbers, 0 or more; it has shape {weight.shape}"
         )
+    if not weight.any():
+        raise ValueError("every sample_weight is zero; some rows must count")
     return weight

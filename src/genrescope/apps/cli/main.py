@@ -23,6 +23,7 @@ from genrescope.apps.cli.model import model
 from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.robustness import robustness
 from genrescope.apps.cli.runs import runs
+from genrescope.apps.cli.teach import teach
 from genrescope.apps.cli.train import train
 from genrescope.errors import GenrescopeError
 
@@ -51,7 +52,9 @@ def _root(
     pass
 
 
-for command in (predict, demo, info, look, explain, evaluate, robustness, audit, lab, runs):
+for command in (
+    predict, demo, info, look, explain, evaluate, teach, robustness, audit, lab, runs,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(fma, name="fma")
 app.add_typer(features, name="features")
