@@ -34,7 +34,7 @@ def robustness(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             show_default=False,
             help="Audio files, folders, or tables with a column path (and genre, artist_id).",
         ),
