@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
         command="genrescope train default --epochs 10",
         report=lambda event, details: told.append(event),
     )
-    assert set(told) == {"start", "step", "epoch", "fold", "done"}
+    assert set(told) == {"start", "step", "epoch", "fold", "note", "done"}
     return folder, bundle
 
 
@@ -275,8 +275,8 @@ def test_a_graph_that_knows_nothing_is_not_passed_off(
 
     data = make_prepared(tmp_path / "data", n_artists=24, tracks_each=2)
 
-    def turned(folder: Path, *, graph: bytes, card: dict[str, Any]) -> Bundle:
-        bundle = write_bundle(folder, graph=graph, card=card)
+    def turned(folder: Path, **made: Any) -> Bundle:
+        bundle = write_bundle(folder, **made)
         run = bundle.run
         monkeypatch.setattr(
             bundle, "run", lambda x: tuple(np.roll(part, 1, axis=-1) for part in run(x))

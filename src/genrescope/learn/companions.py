@@ -31,6 +31,8 @@ __all__ = ["Companions", "train_companions"]
 FloatArray = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
+_MIN_TRACKS = 500  # below, three in a hundred are a handful
+
 
 @dataclass(frozen=True)
 class Companions:
@@ -75,15 +77,7 @@ def train_companions(
     statistics = [view[:, : frames.N_STATISTICS].astype(np.float32) for view in views]
     _text(run, log_p, shipped, found)
     _tree(run, statistics[0], shipped, found)
-    part, report = familiar_part(
-        statistics[0],
-        run.data.artist_id,
-        run.folds,
-        seed=run.recipe.seed,
-        limited=statistics[1] if len(statistics) > 1 else None,
-    )
-    found.parts[familiarity.PART_NAME] = part
-    found.metrics[familiarity.PART_NAME] = report
+    _familiar(run, statistics, found)
     for name, new in found.parts.items():
         run.report("part", name=name, bytes=len(new.graph))
     return found
@@ -96,21 +90,22 @@ def _text(run: Run, log_p: Floats, shipped: Floats, found: Companions) -> None:
         About(title=title or None, artist=artist or None)
         for title, artist in zip(data.title.tolist(), names.tolist(), strict=True)
     ]
-    if sum(bool(about.known) for about in abouts) < len(abouts) / 2:
-        run.report("note", text="hardly any track has a title: no part for text")
-        return
     recipe = FusionRecipe(
         target_accuracy=run.recipe.target_accuracy, conformal_level=run.recipe.conformal_level
     )
-    trained = text_part(
-        abouts,
-        run.y,
-        run.folds,
-        log_p,
-        genres=run.genres,
-        artists=data.artist_id,
-        recipe=recipe,
-    )
+    try:
+        trained = text_part(
+            abouts,
+            run.y,
+            run.folds,
+            log_p,
+            genres=run.genres,
+            artists=data.artist_id,
+            recipe=recipe,
+        )
+    except TrainingError as error:
+        run.report("note", text=f"no part for text: {error}")
+        return
     found.parts[fusion.PART_NAME] = trained.part
     scored = {" + ".join(k): p for k, p in trained.by_combination.items()}
     metrics: dict[str, Any] = {}
@@ -126,6 +121,25 @@ def _text(run: Run, log_p: Floats, shipped: Floats, found: Companions) -> None:
     found.metrics[fusion.PART_NAME] = metrics
     whole = {k: v for k, v in metrics["everything known"].items() if k != "tracks"}
     found.rows.append({**whole, "name": "genrescope, with title and artist"})
+
+
+def _familiar(run: Run, statistics: list[FloatArray], found: Companions) -> None:
+    if len(run.y) < _MIN_TRACKS:
+        run.report(
+            "note",
+            text=f"no part for what is no music: {len(run.y)} tracks are too few to say what is "
+            f"usual, {_MIN_TRACKS} are needed",
+        )
+        return
+    part, report = familiar_part(
+        statistics[0],
+        run.data.artist_id,
+        run.folds,
+        seed=run.recipe.seed,
+        limited=statistics[1] if len(statistics) > 1 else None,
+    )
+    found.parts[familiarity.PART_NAME] = part
+    found.metrics[familiarity.PART_NAME] = report
 
 
 def _tree(run: Run, statistics: FloatArray, shipped: Floats, found: Companions) -> None:

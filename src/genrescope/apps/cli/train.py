@@ -145,6 +145,10 @@ def _progress(recipe: Any) -> Iterator[Callable[[str, Mapping[str, Any]], None]]
                 screen.print(f"{told['name']}: {after}", highlight=False)
         elif event == "fold":
             screen.print(f"{told['name']}: accuracy {told['accuracy']:.3f}", highlight=False)
+        elif event == "part":
+            screen.print(f"part {told['name']}: {told['bytes'] / 1000:,.0f} kB", highlight=False)
+        elif event == "note":
+            screen.print(told["text"], highlight=False)
 
     with bar:
         yield report
