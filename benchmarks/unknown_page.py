@@ -87,7 +87,7 @@ def _figure(curve: Selective, y: NDArray[Any], p: Floats) -> ink.Drawing:
     low = [1 - f.high for f in curve.accuracy_at.values()]
     high = [1 - f.low for f in curve.accuracy_at.values()]
     axes.vlines(list(curve.accuracy_at), low, high, color=ink.ACCENT, alpha=0.4, linewidth=4)
-    axes.annotate("answers by the highest probability", (0.52, 0.30), color=ink.ACCENT)
+    axes.annotate("answers by the highest probability", (0.12, 0.24), color=ink.ACCENT)
     axes.annotate("best order possible", (0.79, 0.10), color=ink.QUIET)
     axes.annotate("answers at random", (0.02, risk + 0.01), color=ink.QUIET)
     axes.set(xlim=(0, 1), ylim=(0, risk * 1.15))
@@ -186,9 +186,9 @@ Area under the risk-coverage curve (AURC) {curve.aurc}; in excess of the best or
 {curve.excess_aurc}. At the shipped threshold, {threshold:g}, {percent(float(sure.mean()))} are
 answered, and {percent(float(right[sure].mean()), 1)} of these answers are right.
 
-At 20 % abstention the gain is {points(gain)} points. {verdict} Its own
-probabilities, which are calibrated, promise {100 * own:+.1f}: the order is as good as they are, and
-only a recogniser that tells more can gain more. Other orders:
+At 20 % abstention the gain is {points(gain)} points. {verdict} Its own probabilities, which are
+calibrated, promise {100 * own:+.1f}: no order of these answers that was tried does better than they
+say, and only a recogniser that tells more can gain more. Other orders:
 
 | order | AURC | in excess | accuracy at 80 % | points |
 |---|---|---|---|---|
@@ -305,7 +305,7 @@ def _music(real: Mapping[str, Any]) -> str:
     lines = []
     for name, tally in real.items():
         n, before, unfamiliar, now = tally.row()
-        reasons = sorted({r for r in tally.reasons if r})
+        reasons = sorted({r.split(" (")[0] for r in tally.reasons if r})
         lines.append(
             f"| {name} | {n} | {percent(before)} | {percent(unfamiliar)} | {percent(now)} | "
             f"{'; '.join(reasons)} |"
@@ -339,8 +339,9 @@ the frames of its start, as the front end does; a cut in frequency is made on th
 
 Sure answers are to be right three times in four. From 3 s on they are, at 2 s and 1 s no more, so
 less than 3 s is "too little sound". A cut at 4 kHz by itself does little harm, since training has
-such tracks; but the tracks that end there by nature are answered no better than by tossing a coin
-(above), and at 2 kHz nothing holds. So what has nothing above 4.2 kHz is not sure, either."""
+such tracks; but of sure answers on tracks that end there by nature hardly one half is right (above),
+and at 2 kHz nothing holds. So what has nothing above 4.2 kHz is not sure, either. The two tests flag more
+where less is heard."""
 
 
 def _sets(sets: Coverage, genres: list[str]) -> str:

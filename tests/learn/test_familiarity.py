@@ -150,6 +150,8 @@ def test_too_little_sound_is_never_familiar(world: World) -> None:
     assert world.judge.judge(rows).familiar
     short = world.judge.judge(rows, seconds=1.0)
     assert (short.familiar, short.reason) == (False, "too little sound (1.0 s)")
+    nearly = world.judge.judge(rows, seconds=training.LEAST_SECONDS - 0.001)
+    assert nearly.reason == "too little sound (2.9 s)"
     assert short.score == world.judge.judge(rows).score
     assert world.judge.judge(rows, seconds=training.LEAST_SECONDS).familiar
 

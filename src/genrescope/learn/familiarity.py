@@ -18,6 +18,7 @@ Hendrycks, Mazeika, Dietterich (2019), Deep anomaly detection with outlier expos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -151,7 +152,7 @@ class Familiarity:
 
     def _rule(self, statistics: FloatArray, seconds: float | None) -> str:
         if seconds is not None and seconds < self.least_seconds:
-            return f"too little sound ({seconds:.1f} s)"
+            return f"too little sound ({math.floor(10 * seconds) / 10:.1f} s)"
         if float(heard_to_hz(statistics).max()) <= self.least_hz:
             return f"nothing above {self.least_hz / 1000:.3g} kHz"
         return ""
