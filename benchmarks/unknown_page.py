@@ -339,7 +339,7 @@ the frames of its start, as the front end does; a cut in frequency is made on th
 
 Sure answers are to be right three times in four. From 3 s on they are, at 2 s and 1 s no more, so
 less than 3 s is "too little sound". A cut at 4 kHz by itself does little harm, since training has
-such tracks; but of sure answers on tracks that end there by nature hardly one half is right
+such tracks; but of sure answers on tracks that end there by nature about one half is right
 (above), and at 2 kHz nothing holds. So what has nothing above 4.2 kHz is not sure, either. The two
 tests flag more where less is heard."""
 
