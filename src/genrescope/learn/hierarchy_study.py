@@ -359,7 +359,8 @@ _NOTES = (
     "Micro-F1, macro-F1 and ranking precision are over sub-genres alone. The hierarchical figures "
     "(Kiritchenko et al. 2005) count top-level genres too; every row is given the recogniser's "
     "most probable one, except the row with its own. Sets are closed upwards in every row: what "
-    "is above a chosen sub-genre is chosen. The penalty of the flat logistic regressions is the "
+    "is above a chosen sub-genre is chosen. The last column holds a "
+    "flat sub-genre, too, against the recogniser's top-level genre. The penalty of the flat logistic regressions is the "
     f"best of {len(PENALTIES)} on these very folds, which flatters them.",
     "",
     "The recogniser is an ensemble that read more than the statistics, so the gap to the flat rows "
@@ -367,8 +368,9 @@ _NOTES = (
     "does by itself. The answers for the other folds, on which thresholds are chosen, come from "
     "networks that had learnt from the fold that is scored; this is the same for every row.",
     "",
-    "About 25 settings of the network, its teacher and the thresholds were tried on these very "
-    "folds, one seed each, and the best one ships: expect its lead to be a little smaller "
+    "Some 20 networks and regressions, and some 25 ways to blend their answers and to choose "
+    "thresholds, were tried on these very folds, nearly all with one seed, and of those that fit "
+    "into a part the one with the best micro-F1 ships: expect its lead to be a little smaller "
     "elsewhere. Weaker on micro-F1: a wider network, longer training, less dropout, a teacher that "
     "counts less or more, its soft labels for the sub-genres. No better than noise: an average "
     "with conditional logistic regressions, a blend with the flat answers, artists that count "
