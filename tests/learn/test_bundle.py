@@ -364,3 +364,8 @@ def test_a_threshold_may_be_missing_by_name(tmp_path: Path) -> None:
     """No threshold reached the target: null, and the recogniser is never sure."""
     section = {**make_card(n_features=N)["abstention"], "threshold": None, "coverage": None}
     assert make_bundle(tmp_path, abstention=section).card["abstention"]["threshold"] is None
+
+
+def test_a_name_of_the_hub_is_looked_up_among_pulled_bundles() -> None:
+    with pytest.raises(BundleError, match="genrescope bundles pull"):
+        Bundle.load("hub:nobody/nothing@v1")

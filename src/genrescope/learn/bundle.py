@@ -98,7 +98,8 @@ class Bundle:
         Parameters
         ----------
         path_or_name : str or path-like
-            ``"default"`` for the bundle of the package, else the folder of a bundle.
+            ``"default"`` for the bundle of the package, ``"hub:OWNER/NAME@REVISION"`` for one
+            that was pulled (see :mod:`genrescope.learn.hub`), else the folder of a bundle.
 
         Returns
         -------
@@ -312,6 +313,10 @@ def _folder_of(path_or_name: str | os.PathLike[str]) -> Path:
                 "install genrescope again, or name another bundle"
             )
         return folder
+    if os.fspath(path_or_name).startswith("hub:"):
+        from genrescope.learn.hub import resolve_bundle
+
+        return resolve_bundle(os.fspath(path_or_name))
     folder = Path(path_or_name)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"

@@ -17,10 +17,11 @@ from genrescope.audio import frames
 from genrescope.errors import TrainingError
 from genrescope.learn import familiarity, fusion
 from genrescope.learn.about import About
-from genrescope.learn.card_parts import score_row
+from genrescope.learn.card_parts import decisions, score_row
+from genrescope.learn.company import COMPANY, company
 from genrescope.learn.evaluate import paired_difference, score
 from genrescope.learn.familiarity_training import familiar_part
-from genrescope.learn.fusion_training import FusionRecipe, text_part
+from genrescope.learn.fusion_training import FusionRecipe, stack, text_part
 from genrescope.learn.hierarchy_training import TreeData, tree_part
 from genrescope.learn.paired import difference_to_dict
 from genrescope.learn.parts import NewPart
@@ -34,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 _MIN_TRACKS = 500  # below, three in a hundred are a handful
 
 
-@dataclass(frozen=True)
+@dataclass
 class Companions:
     """Parts of a bundle, and what its card says of them.
 
@@ -46,11 +47,14 @@ class Companions:
         For the card's table of scores.
     metrics : dict
         Under the name of each part: how well it does on artists it had not met.
+    company : dict or None
+        The card's section on tracks of one artist judged together.
     """
 
     parts: dict[str, NewPart] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
+    company: dict[str, Any] | None = None
 
 
 def train_companions(
@@ -75,7 +79,8 @@ def train_companions(
     """
     found = Companions()
     statistics = [view[:, : frames.N_STATISTICS].astype(np.float32) for view in views]
-    _text(run, log_p, shipped, found)
+    single = _text(run, log_p, shipped, found)
+    _together(run, single, found)
     _tree(run, statistics[0], shipped, found)
     _familiar(run, statistics, found)
     for name, new in found.parts.items():
@@ -83,7 +88,8 @@ def train_companions(
     return found
 
 
-def _text(run: Run, log_p: Floats, shipped: Floats, found: Companions) -> None:
+def _text(run: Run, log_p: Floats, shipped: Floats, found: Companions) -> Floats:
+    """The part for text; gives the best answers for single tracks, out of fold."""
     data = run.data
     names = data.artist_name if data.artist_name is not None else np.full(len(data), "")
     abouts = [
@@ -105,7 +111,7 @@ def _text(run: Run, log_p: Floats, shipped: Floats, found: Companions) -> None:
         )
     except TrainingError as error:
         run.report("note", text=f"no part for text: {error}")
-        return
+        return shipped
     found.parts[fusion.PART_NAME] = trained.part
     scored = {" + ".join(k): p for k, p in trained.by_combination.items()}
     metrics: dict[str, Any] = {}
@@ -121,6 +127,41 @@ def _text(run: Run, log_p: Floats, shipped: Floats, found: Companions) -> None:
     found.metrics[fusion.PART_NAME] = metrics
     whole = {k: v for k, v in metrics["everything known"].items() if k != "tracks"}
     found.rows.append({**whole, "name": "genrescope, with title and artist"})
+    return trained.probabilities
+
+
+def _together(run: Run, single: Floats, found: Companions) -> None:
+    """How much the artist's other tracks count, from artists that the recogniser had not met."""
+    artists = run.data.artist_id
+    others, count = company(single, artists.tolist())
+    some = count > 0
+    if len(np.unique(run.folds[some])) < run.recipe.folds:
+        return
+    own = np.log(np.maximum(single, 1e-12))
+    rest = {"own": own[some], COMPANY: others[some]}
+    fitted, pooled = stack(rest, run.y[some], run.folds[some])
+    p = single.copy()
+    p[some] = pooled
+    sections = decisions(
+        p,
+        run.y,
+        folds=run.folds,
+        artists=artists,
+        target_accuracy=run.recipe.target_accuracy,
+        conformal_level=run.recipe.conformal_level,
+    )
+    threshold = sections["abstention"]["threshold"]
+    found.company = {
+        "weight": fitted.weights[COMPANY],
+        "temperature": fitted.temperature,
+        "threshold": threshold,
+        "quantile": sections["conformal"]["quantile"],
+        **sections,
+    }
+    scores = score(
+        run.y, p, genres=run.genres, groups=artists, threshold=threshold, seed=run.recipe.seed
+    )
+    found.rows.append(score_row("genrescope, all tracks of an artist together", scores))
 
 
 def _familiar(run: Run, statistics: list[FloatArray], found: Companions) -> None:

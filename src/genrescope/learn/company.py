@@ -7,19 +7,26 @@ for the other tracks do. It holds as far as artists keep to one genre.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from genrescope.errors import DataError
+from genrescope.errors import BundleError, DataError
 from genrescope.learn.calibrate import apply_temperature
+from genrescope.learn.prediction import Branch, Prediction
 
-__all__ = ["company", "pool_company"]
+__all__ = ["COMPANY", "Company", "company", "pool_company"]
 
 Floats = npt.NDArray[np.float64]
 
 _FLOOR = 1e-12
+
+#: What an answer rests on, beside the rest, where the artist's other tracks had a say.
+COMPANY = "the artist's other tracks"
 
 
 def company(
@@ -93,3 +100,102 @@ def pool_company(
     log_p, others = company(p, artists)
     pooled = apply_temperature(np.log(np.maximum(p, _FLOOR)) + weight * log_p, temperature)
     return np.where(others[:, None] > 0, pooled, p)
+
+
+@dataclass(frozen=True)
+class Company:
+    """How much the artist's other tracks count in a recogniser, and when it is sure then.
+
+    Attributes
+    ----------
+    weight, temperature : float
+        See :func:`pool_company`.
+    threshold : float or None
+        An answer is sure where its highest probability reaches this; None is never sure.
+    quantile : float
+        Of the conformal score ``1 - probability``.
+    """
+
+    weight: float
+    temperature: float
+    threshold: float | None
+    quantile: float
+
+    @classmethod
+    def of_card(cls, card: Mapping[str, Any], *, where: str = "the bundle") -> Company:
+        """What a card says under "company".
+
+        Raises
+        ------
+        BundleError
+            If it says nothing, or what cannot be.
+        """
+        said = card.get("company")
+        if said is None:
+            raise BundleError(
+                f"{where}: was never asked about several tracks of an artist together; use a "
+                "bundle that was, such as the default one"
+            )
+        try:
+            threshold = None if said["threshold"] is None else float(said["threshold"])
+            found = cls(
+                float(said["weight"]),
+                float(said["temperature"]),
+                threshold,
+                float(said["quantile"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{where}: key company has no valid {error}; get the bundle again"
+            ) from error
+        shares = (found.quantile, 0.0 if found.threshold is None else found.threshold)
+        if found.weight < 0 or found.temperature <= 0 or not all(0 <= v <= 1 for v in shares):
+            raise BundleError(f"{where}: key company holds what cannot be; get the bundle again")
+        return found
+
+    def answer(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Judge tracks together, by the names of their artists.
+
+        Parameters
+        ----------
+        predictions : sequence of n Prediction
+            Each track by itself, all of one recogniser.
+
+        Returns
+        -------
+        list of n Prediction
+            In the same order. A track without a known artist, or the only one of its artist, keeps
+            its answer; a doubt that is not about probabilities stays.
+        """
+        if not predictions:
+            return []
+        genres = sorted(predictions[0].probabilities)
+        p = np.array([[one.probabilities[genre] for genre in genres] for one in predictions])
+        artists = [one.artist for one in predictions]
+        pooled = pool_company(p, artists, weight=self.weight, temperature=self.temperature)
+        others = company(p, artists)[1]
+        return [
+            self._answer(one, dict(zip(genres, row.tolist(), strict=True))) if n else one
+            for one, row, n in zip(predictions, pooled, others.tolist(), strict=True)
+        ]
+
+    def _answer(self, one: Prediction, probabilities: dict[str, float]) -> Prediction:
+        kept = {
+            field.name: getattr(one, field.name)
+            for field in dataclasses.fields(one)
+            if field.name in ("path", "duration", "title", "artist", "tagged_genres", "timeline")
+        }
+        branches = tuple(
+            Branch(branch.path, branch.probability * probabilities[top] / one.probabilities[top])
+            for branch in one.branches
+            if one.probabilities[top := branch.path[0]] > 0
+        )
+        return Prediction.from_probabilities(
+            probabilities,
+            threshold=self.threshold,
+            quantile=self.quantile,
+            doubt=one.doubt,
+            sources=(*one.sources, COMPANY),
+            branches=tuple(sorted(branches, key=lambda branch: -branch.probability)),
+            **kept,
+        )

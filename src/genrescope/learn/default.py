@@ -150,6 +150,7 @@ def train_default(
             "ece": scores.ece,
         },
         **sections,
+        **({"company": beside.company} if beside.company else {}),
         "licence": licence_of_weights(run.data.track_id),
         "created": time.strftime("%Y-%m-%d"),
     }

@@ -170,6 +170,11 @@ class Prediction:
             **rest,
         )
 
+    @property
+    def doubt(self) -> str:
+        """Why it is not sure whatever the probabilities are; empty where there is no such doubt."""
+        return "" if self.reason == LOW_CONFIDENCE else self.reason
+
     def top(self, k: int = 3) -> list[tuple[str, float]]:
         """The `k` most probable genres with their probabilities, high to low."""
         if k < 1:

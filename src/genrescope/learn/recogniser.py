@@ -15,7 +15,7 @@ the graph runs there too, so that only answers travel.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from genrescope.errors import (
 )
 from genrescope.learn.about import About
 from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
+from genrescope.learn.company import Company
 from genrescope.learn.familiarity import Familiarity
 from genrescope.learn.fusion import MetadataHead
 from genrescope.learn.hierarchy import TreeHead
@@ -222,6 +223,30 @@ class Recogniser:
             raise DataError(f"paths is one path, {paths!r}: give a list, or call predict")
         count = self.workers if workers is None else workers
         return self._predict_many(paths, workers=count, ordered=ordered)
+
+    def together(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Judge the tracks of each artist together.
+
+        Most artists keep to few genres. So what the sound of an artist's other tracks says counts
+        for each of them; no label enters. See :mod:`genrescope.learn.company`.
+
+        Parameters
+        ----------
+        predictions : sequence of Prediction
+            Of this recogniser: a library, or a part of it. Artists are those of the tags.
+
+        Returns
+        -------
+        list of Prediction
+            In the same order; those of artists with one track are as they were.
+
+        Raises
+        ------
+        BundleError
+            If the bundle does not know how much other tracks count.
+        """
+        rule = Company.of_card(self.card, where=str(self.bundle.folder))
+        return rule.answer(predictions)
 
     def _predict_many(
         self, paths: Iterable[str | os.PathLike[str] | None], *, workers: int | None, ordered: bool

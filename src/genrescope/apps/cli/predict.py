@@ -122,6 +122,14 @@ def predict(
             help="Whether title, artist, album and date in the tags of a file have a say.",
         ),
     ] = True,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Judge all tracks of an artist together; nothing is printed before the last is "
+            "heard.",
+        ),
+    ] = False,
     table: Annotated[
         Path | None,
         typer.Option(
@@ -188,6 +196,8 @@ def predict(
         raise typer.Exit(code)
     details = Details(timeline=timeline, tree=tree, sets=sets)
     if table is not None:
+        if together or timeline or tree:
+            raise typer.BadParameter("--together, --timeline and --tree need sound, not a --table")
         raise typer.Exit(_predict_table(table, form=form, top=top, details=details, bundle=bundle))
 
     with Interrupts() as interrupts:
@@ -202,6 +212,7 @@ def predict(
                 windows=TIMELINE_WINDOWS if timeline and windows is None else windows,
                 bundle=bundle,
                 metadata=metadata,
+                together=together,
             )
         except KeyboardInterrupt:  # before there was anything to print
             if json:
@@ -224,6 +235,7 @@ def _predict(
     windows: int | None,
     bundle: str,
     metadata: bool,
+    together: bool,
 ) -> int:
     from genrescope.apps.cli import sinks
     from genrescope.apps.cli.progress import Progress
@@ -249,6 +261,9 @@ def _predict(
     started = time.monotonic()
     verdicts: Counter[str | None] = Counter()
     failures: list[FailedPrediction] = []
+    held: list[Prediction] | None = [] if together else None
+    if together:
+        recogniser.together([])  # says now, rather than at the end, that the bundle cannot
 
     def take(result: Prediction | FailedPrediction) -> None:
         with interrupts.held():  # so that a line is written whole or not at all
@@ -256,6 +271,9 @@ def _predict(
                 failures.append(result)
                 sink.failure(result)
             else:
+                if held is not None:
+                    held.append(result)
+                    return
                 verdicts[result.genre] += 1
                 sink.prediction(result)
 
@@ -268,6 +286,10 @@ def _predict(
                 take(failure)
     except KeyboardInterrupt:
         pass
+    if held:
+        alone, held = held, None
+        for judged in recogniser.together(alone):
+            take(judged)
     sink.close()
     out.flush()
 
