@@ -360,7 +360,8 @@ _NOTES = (
     "(Kiritchenko et al. 2005) count top-level genres too; every row is given the recogniser's "
     "most probable one, except the row with its own. Sets are closed upwards in every row: what "
     "is above a chosen sub-genre is chosen. The last column holds a "
-    "flat sub-genre, too, against the recogniser's top-level genre. The penalty of the flat logistic regressions is the "
+    "flat sub-genre, too, against the recogniser's top-level genre. The penalty of the flat "
+    "logistic regressions is the "
     f"best of {len(PENALTIES)} on these very folds, which flatters them.",
     "",
     "The recogniser is an ensemble that read more than the statistics, so the gap to the flat rows "
