@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,15 @@ def shared_data() -> Path:
     """The folder with the real data; see CONTRIBUTING.md."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     return Path(os.environ.get("GENRESCOPE_DATA", default))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _browser_ends_with_the_module() -> Iterator[None]:
+    """Stop the browser that the pages of a module were opened in, if they were."""
+    yield
+    used = sys.modules.get("tests.explain.browser")
+    if used is not None:
+        used.close_browser()
 
 
 @pytest.fixture(scope="session")

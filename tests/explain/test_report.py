@@ -68,6 +68,17 @@ def light(**changes: Any) -> LabResult:
     return lab_result(made_up(n=100, n_features=4, **changes), maps=(), explanations=None)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blank sheets for figures, where it does not matter what is on them."""
+    from matplotlib.figure import Figure
+
+    def savefig(figure: Figure, file: Any, *, format: str, **options: Any) -> None:
+        file.write("<svg xmlns='http://www.w3.org/2000/svg'></svg>" if format == "svg" else b"PNG")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+
+
 @pytest.fixture(scope="module")
 def result() -> LabResult:
     return lab_result(made_up(n=240, n_features=8, missing=True))
@@ -182,6 +193,7 @@ def test_a_cell_is_no_formula() -> None:
     assert parquet_bytes(table).startswith(b"PAR1")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_that_is_there_is_known_by_its_key(tmp_path: Path) -> None:
     result = light()
     first = write_report(result, tmp_path, key="k")
@@ -239,6 +251,7 @@ def test_names_stay_names(hostile_report: ReportPaths) -> None:
                         assert not re.match(r"[+-](?![\d.])", cell), path
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_made_up_data_say_so_everywhere(tmp_path: Path) -> None:
     text = write_report(light(simulated=True), tmp_path).index.read_text()
     assert 'class="banner"' in text
@@ -247,6 +260,7 @@ def test_made_up_data_say_so_everywhere(tmp_path: Path) -> None:
     assert "Anything about music." in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_random_split_is_no_quiet_matter(tmp_path: Path) -> None:
     data = made_up(n=100, n_features=4)
     made = lab_result(data, kind="random", maps=(), explanations=None)
