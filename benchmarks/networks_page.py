@@ -49,8 +49,6 @@ class Line:
 def read_line(entry: Entry, runs: Path, data: FrameData, folds: NDArray[np.int64]) -> Line:
     """All finished seeds of a network; the rest of the page follows from them."""
     done = [s for s in entry.seeds if (folder_of(runs, entry, s) / "scores.json").exists()]
-    if not done:
-        raise SystemExit(f"{entry.label}: no training is finished in {runs}; run the command again")
     rows = np.flatnonzero(np.isin(folds, FOLDS))
     y, artists = data.y[rows], data.artist[rows]
     scores, right, cost, epochs, parameters = [], [], [], [], 0
@@ -285,12 +283,26 @@ def _row(line: Line) -> str:
     )
 
 
+def read_lines(data_folder: Path, runs: Path) -> list[Line]:
+    """All networks of which a training is finished."""
+    data = FrameData.load(data_folder)
+    return [
+        read_line(entry, runs, data, folds_of(data))
+        for entry in ENTRIES
+        if any((folder_of(runs, entry, seed) / "scores.json").exists() for seed in entry.seeds)
+    ]
+
+
+def folds_of(data: FrameData) -> NDArray[np.int64]:
+    """The project's five folds."""
+    return group_folds(data.y, data.artist, n_folds=5, seed=0)
+
+
 def write_page(data_folder: Path, runs: Path, docs: Path, command: str) -> None:
     """Write docs/results/networks.md and docs/figures/networks-curves.svg."""
     data = FrameData.load(data_folder)
-    folds = group_folds(data.y, data.artist, n_folds=5, seed=0)
-    scored = np.isin(folds, FOLDS)
-    lines = [read_line(entry, runs, data, folds) for entry in ENTRIES]
+    scored = np.isin(folds_of(data), FOLDS)
+    lines = read_lines(data_folder, runs)
     kept = FrameData(
         track_id=data.track_id[scored],
         mel=data.mel[:0],
