@@ -141,6 +141,11 @@ def explain_track(
     from genrescope.audio.decode import open_audio
 
     bundle = recogniser.bundle
+    if bundle.card["front_end"]["name"] != "frames":
+        raise DataError(
+            f"{bundle.name} hears with {bundle.card['front_end']['name']}, whose rows cannot be "
+            "hidden piece by piece; explain with a bundle on frames, such as the default one"
+        )
     if genre is not None and genre not in bundle.genres:
         raise DataError(
             f"{bundle.name} does not know {genre!r}; it knows {', '.join(bundle.genres)}"

@@ -78,6 +78,13 @@ def evaluate(
             help="Processes that decode (with --audio; default: one a core).",
         ),
     ] = None,
+    metadata: Annotated[
+        bool,
+        typer.Option(
+            "--metadata/--no-metadata",
+            help="With --audio: whether title and artist in the tags of a file have a say.",
+        ),
+    ] = True,
 ) -> None:
     """Score a recogniser on tracks whose genre is known.
 
@@ -94,7 +101,9 @@ def evaluate(
         _check_writable(Path(json_out))
     with Interrupts() as interrupts:
         try:
-            code = _evaluate(data, audio, bundle=bundle, json_out=json_out, workers=workers)
+            code = _evaluate(
+                data, audio, bundle=bundle, json_out=json_out, workers=workers, metadata=metadata
+            )
         except KeyboardInterrupt:
             typer.echo("stopped: a part of the tracks would give other scores", err=True)
             code = interrupts.exit_code
@@ -108,10 +117,11 @@ def _evaluate(
     bundle: str,
     json_out: str | None,
     workers: int | None,
+    metadata: bool,
 ) -> int:
     from genrescope.learn.recogniser import Recogniser
 
-    recogniser = Recogniser.load(bundle, workers=workers)
+    recogniser = Recogniser.load(bundle, workers=workers, metadata=metadata)
     if data is not None:
         heard = _hear_prepared(recogniser, data)
     else:

@@ -81,7 +81,7 @@ def explain(
 
     folder = out if out is not None else _folder(file)
     check_folder(folder)
-    recogniser = Recogniser.load(bundle)
+    recogniser = Recogniser.load(bundle, metadata=False)  # what the sound says, and nothing else
     screen = console(sys.stderr)
     with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
         why = explain_track(recogniser, file, genre=genre, at=at, draws=draws, seed=seed)
