@@ -201,7 +201,7 @@ def _draw_piece(axes: Any, clip: Clip, colour: str, *, step: float) -> None:
         extent=(frame * step, (frame + wide) * step, band - 0.5, band + tall - 0.5),
     )
     (low, high), (left, right) = clip.bands, clip.frames
-    if (high - low, right - left) != (tall, wide):
+    if (low, high, left, right) != (band, band + tall, frame, frame + wide):
         size = ((right - left) * step, high - low)
         corner = (left * step, low - 0.5)
         axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=WHITE, linewidth=0.9))
