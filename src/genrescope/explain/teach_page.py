@@ -269,7 +269,7 @@ def _curve(curve: LearningCurve) -> _Figure:
     axes.set_xticks(x, [f"{at:.0f}" for at in x])
     axes.minorticks_off()
     axes.set_xlim(x[0] / 1.25, x[-1] * 1.3)
-    axes.set_xlabel("tracks to learn from (each step to the right: twice as many)")
+    axes.set_xlabel("tracks to learn from (each point: about twice as many as the one before)")
     axes.set_ylabel("accuracy")
     axes.grid(axis="y")
     return _figure(

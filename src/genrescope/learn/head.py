@@ -58,6 +58,7 @@ class _Solved:
     values: Floats  # [m] eigenvalues
     vectors: Floats  # [m, m]
     targets: Floats  # [m, k]
+    offset: Floats  # [k], shares of the genres by weight
 
     def weights(self, strength: float) -> Floats:
         """What the kernel columns are multiplied by [m, k]."""
@@ -104,6 +105,8 @@ class GenreHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Scaled rows that others are compared with.
     dual_ : np.ndarray [shape=(m, k), float64]
         What the kernel columns are multiplied by.
+    offset_ : np.ndarray [shape=(k,), float64]
+        What is added then: the shares of the genres, by weight.
     width_, strength_, temperature_ : float
         As chosen; the scores are divided by the temperature before the softmax.
     tried_ : list of dict
@@ -189,6 +192,7 @@ class GenreHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._choose(distance, chosen, codes, groups, weight)
         solved = self._solve(distance, chosen, codes, weight, width=self.width_)
         self.dual_ = solved.weights(self.strength_)
+        self.offset_ = solved.offset
         return self
 
     def decision_function(self, X: ArrayLike) -> Floats:
@@ -228,7 +232,7 @@ class GenreHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         rows = validate_data(self, x, dtype=np.float64, reset=False)
         kernel = np.exp(-self.width_ * _squared_distances(self._scale(rows), self.support_))
-        scores: Floats = kernel @ self.dual_ / self.temperature_
+        scores: Floats = (kernel @ self.dual_ + self.offset_) / self.temperature_
         return scores
 
     def _check_settings(self) -> None:
@@ -316,7 +320,8 @@ class GenreHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
                 kernel = np.exp(-width * distance[np.ix_(held, own)])
                 for strength in self.strengths:
-                    scores[width, strength][held] = kernel @ solved.weights(strength)
+                    found = kernel @ solved.weights(strength)
+                    scores[width, strength][held] = found + solved.offset
         heard = weight > 0
         y = codes[heard]
         for (width, strength), values in scores.items():
@@ -372,9 +377,9 @@ class GenreHead(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         phi = root * (kernel @ basis)
         one_hot = np.eye(k)[y]
         values, vectors = (np.asarray(a, np.float64) for a in np.linalg.eigh(phi.T @ phi))
-        centred = one_hot - np.average(one_hot, axis=0, weights=w)
-        targets = vectors.T @ (phi.T @ (root * centred))
-        return _Solved(basis, np.maximum(values, 0.0), vectors, targets)
+        offset = np.asarray(np.average(one_hot, axis=0, weights=w), np.float64)
+        targets = vectors.T @ (phi.T @ (root * (one_hot - offset)))
+        return _Solved(basis, np.maximum(values, 0.0), vectors, targets, offset)
 
 
 def _differ(rows: Floats) -> NDArray[np.bool_]:

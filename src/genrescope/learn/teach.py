@@ -463,7 +463,8 @@ def _notes(lesson: _Lesson, grouping: Grouping, refused: Sequence[Refused]) -> l
             f"{min(sizes.values())}; every genre weighs the same in training."
         )
     if refused:
-        notes.append(f"{len(refused)} files were left out; quarantine.csv says why.")
+        files = "1 file was" if len(refused) == 1 else f"{len(refused)} files were"
+        notes.append(f"{files} left out; quarantine.csv says why.")
     return notes
 
 

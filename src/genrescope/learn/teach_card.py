@@ -68,7 +68,7 @@ def head_graph(head: GenreHead, *, n_features: int, temperature: float = 1.0) ->
     k = len(head.classes_)
     half = head.support_.astype(np.float16)
     support = half.astype(np.float64)  # what the graph compares with
-    dual = head.dual_ / (head.temperature_ * temperature)
+    cool = head.temperature_ * temperature
 
     rows = node("Reshape", ["features", constant("flat", np.array([-1, n_features]))], "rows")
     read = node("Gather", [rows, constant("columns", head.columns_)], "read", axis=1)
@@ -85,7 +85,8 @@ def head_graph(head: GenreHead, *, n_features: int, temperature: float = 1.0) ->
     distance = node("Max", [distance, single("zero", 0.0)], "distance")
     narrowed = node("Mul", [distance, single("width", -head.width_)], "narrowed")
     kernel = node("Exp", [narrowed], "kernel")
-    scores = node("MatMul", [kernel, single("dual", dual)], "scores")
+    answers = node("MatMul", [kernel, single("dual", head.dual_ / cool)], "answers")
+    scores = node("Add", [answers, single("offset", head.offset_ / cool)], "scores")
     log_p = node("LogSoftmax", [scores], "log_p", axis=1)
     shape = node("Shape", ["features"], "shape", end=2)
     genres = constant("genres", np.array([k], dtype=np.int64))
