@@ -10,6 +10,8 @@ import pytest
 from tests.apps.command import COMMAND, environment
 
 HEAVY = {
+    "huggingface_hub",
+    "transformers",
     "torch",
     "sklearn",
     "librosa",
@@ -70,6 +72,10 @@ def test_importing_its_names_loads_nothing_heavy() -> None:
         ["look"],
         ["features"],
         ["explain"],
+        ["encoders"],
+        ["teach"],
+        ["bundles"],
+        ["robustness"],
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
