@@ -61,8 +61,9 @@ def of_card(bundle: Bundle) -> list[Row]:
         "SVC as it comes, 140 MFCC statistics": "140 MFCC statistics",
         "VGGish + logistic regression (needs VGGish)": "VGGish",
         "genrescope, with title and artist": "frames, title, artist",
+        "genrescope, all tracks of an artist together": "frames, title, artist, other tracks",
     }
-    whole = ("genrescope, as shipped", "genrescope, with title and artist")
+    whole = tuple(name for name in _names(bundle) if name.startswith("genrescope"))
     n_bytes = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file())
     found = []
     for said in bundle.card["metrics"]["table"]:
@@ -78,6 +79,10 @@ def of_card(bundle: Bundle) -> list[Row]:
             )
         )
     return found
+
+
+def _names(bundle: Bundle) -> list[str]:
+    return [row["name"] for row in bundle.card["metrics"]["table"]]
 
 
 def milliseconds(bundle: Bundle, *, n: int = 64, repeats: int = 7) -> float:
