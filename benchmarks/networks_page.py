@@ -250,8 +250,8 @@ def page(lines: Sequence[Line], data: FrameData, command: str) -> str:
         "![Learning curves](../figures/networks-curves.svg)",
         "",
         "Each line is one fold of one seed. Training loss of the networks that are trained the "
-        "modern way holds label smoothing and mixup, so it cannot fall as low. Where the lines still fall at the last epoch, as those of the ViT "
-        "do, more epochs would help.",
+        "modern way holds label smoothing and mixup, so it cannot fall as low. Where lines still "
+        "fall at the last epoch, more epochs would help.",
         "",
         "How each is trained:",
         "",
