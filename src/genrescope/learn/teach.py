@@ -28,7 +28,7 @@ from genrescope.audio.encoders import Combined, combine, get_encoder
 from genrescope.audio.files import printable
 from genrescope.catalog.splits import group_folds
 from genrescope.catalog.storage import atomic
-from genrescope.errors import DataError, TrainingError
+from genrescope.errors import DataError, MissingExtraError, TrainingError
 from genrescope.learn.bundle import Bundle, write_bundle
 from genrescope.learn.calibrate import apply_temperature, fit_temperature
 from genrescope.learn.card_parts import cross_cooled
@@ -48,6 +48,11 @@ from genrescope.learn.teach_data import (
     group_tracks,
     read_source,
 )
+
+try:
+    from threadpoolctl import threadpool_limits
+except ImportError as error:  # pragma: no cover - comes with scikit-learn
+    raise MissingExtraError("teaching", extra="train", package="scikit-learn") from error
 
 __all__ = ["Taught", "TeachSettings", "default_encoders", "teach"]
 
@@ -240,7 +245,9 @@ def teach(
     names, y = np.unique(table["genre_top"].astype(str), return_inverse=True)
     lesson = _Lesson(tracks, y.astype(np.int64), grouping.groups, settings)
     notes += _notes(lesson, grouping, refused)
-    taught = _learn(lesson, front_end, tuple(names.tolist()), tell)
+    # The matrices are small: threads would wait for each other longer than they compute.
+    with threadpool_limits(1):
+        taught = _learn(lesson, front_end, tuple(names.tolist()), tell)
     seconds["learning"] = round(time.monotonic() - started, 1)
     tell("writing", {})
     bundle = _write(
