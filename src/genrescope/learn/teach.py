@@ -11,8 +11,6 @@ was not learnt from. Settings are chosen again in each fold, from its own traini
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import time
 from collections import Counter
@@ -27,7 +25,6 @@ import numpy.typing as npt
 from genrescope.audio.encoders import Combined, combine, get_encoder
 from genrescope.audio.files import printable
 from genrescope.catalog.splits import group_folds
-from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError, TrainingError
 from genrescope.learn.bundle import Bundle, write_bundle
 from genrescope.learn.calibrate import apply_temperature, fit_temperature
@@ -48,6 +45,7 @@ from genrescope.learn.teach_data import (
     group_tracks,
     read_source,
 )
+from genrescope.learn.teach_record import claim, record
 
 try:
     from threadpoolctl import threadpool_limits
@@ -60,8 +58,6 @@ FloatArray = npt.NDArray[np.float32]
 Report = Callable[[str, Mapping[str, Any]], None]
 Block = tuple[int, int]
 
-_FORMAT = "genrescope teach 1"
-_RECORD = "teach.json"
 _TOLERANCE = 0.02  # between graph and head, whose rows are in float16 in the graph
 
 
@@ -204,7 +200,7 @@ def teach(
     settings = settings or TeachSettings()
     tell: Report = report or (lambda event, details: None)
     folder = Path(out)
-    _claim(folder)
+    claim(folder)
     notes: list[str] = []
     encoders = settings.encoders
     if encoders is None:
@@ -270,7 +266,7 @@ def teach(
         notes=tuple(notes),
         seconds=seconds,
     )
-    _record(folder, result)
+    record(folder, result)
     tell("done", {"accuracy": result.scores.accuracy})
     return result
 
@@ -473,85 +469,3 @@ def _notes(lesson: _Lesson, grouping: Grouping, refused: Sequence[Refused]) -> l
         files = "1 file was" if len(refused) == 1 else f"{len(refused)} files were"
         notes.append(f"{files} left out; quarantine.csv says why.")
     return notes
-
-
-def _claim(folder: Path) -> None:
-    """Take a folder, unless something else is in it."""
-    if folder.exists() and not folder.is_dir():
-        raise TrainingError(f"{folder}: is a file; give a folder, which is made if it is missing")
-    record = folder / _RECORD
-    try:
-        said = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-    except (OSError, ValueError):
-        said = {}
-    others = [entry.name for entry in folder.iterdir()] if folder.exists() else []
-    if said.get("format") != _FORMAT and set(others) - {"features"}:
-        raise TrainingError(
-            f"{folder}: holds {printable(sorted(others)[0])}, which is not of this command; give "
-            "a new folder with --out"
-        )
-    if not record.exists():
-        with atomic(record) as part:
-            part.write_text(json.dumps({"format": _FORMAT}) + "\n", encoding="utf-8")
-
-
-def _record(folder: Path, taught: Taught) -> None:
-    """The answers on unseen groups, what was left out, and all figures, beside the bundle."""
-    with atomic(folder / "answers.csv") as part, _open(part) as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "genre", "answer", "group", "fold", *taught.genres])
-        for row, path in enumerate(taught.paths):
-            best = taught.genres[int(taught.probabilities[row].argmax())]
-            writer.writerow(
-                [
-                    path,
-                    taught.genres[taught.y[row]],
-                    best,
-                    taught.grouping.groups[row],
-                    taught.folds[row],
-                    *(f"{value:.4f}" for value in taught.probabilities[row]),
-                ]
-            )
-    with atomic(folder / "doubtful.csv") as part, _open(part) as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "genre", "sounds_like", "p_genre", "p_sounds_like"])
-        for found in taught.mislabelled.doubtful:
-            writer.writerow(
-                [
-                    taught.paths[found.row],
-                    taught.genres[found.given],
-                    taught.genres[found.suggested],
-                    f"{found.p_given:.4f}",
-                    f"{found.p_suggested:.4f}",
-                ]
-            )
-    quarantine = folder / "quarantine.csv"
-    quarantine.unlink(missing_ok=True)
-    if taught.refused:
-        with atomic(quarantine) as part, _open(part) as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "kind", "reason"])
-            writer.writerows((r.path, r.kind, r.reason) for r in taught.refused)
-    said = {
-        "format": _FORMAT,
-        "tracks": len(taught.paths),
-        "groups": taught.grouping.by,
-        "scores": taught.scores.to_dict(),
-        "alone": {name: scores.to_dict() for name, scores in taught.alone},
-        "curve": None if taught.curve is None else taught.curve.to_dict(),
-        "doubtful": len(taught.mislabelled.doubtful),
-        "label_noise": taught.mislabelled.noise,
-        "chosen": list(taught.chosen),
-        "notes": list(taught.notes),
-        "seconds": taught.seconds,
-    }
-    with atomic(folder / _RECORD) as part:
-        part.write_text(
-            json.dumps(said, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
-
-
-def _open(path: Path) -> Any:
-    # Names that are not UTF-8 come as surrogates and go back as the bytes they were.
-    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
