@@ -191,6 +191,18 @@ def test_training_figures_say_so(
     assert ("WARNING" in quiet.stderr) == bool(tracks)
 
 
+def test_a_recogniser_that_was_taught_knows_its_files_by_name(run: Run, tmp_path: Path) -> None:
+    bundle = bundle_trained_on(tmp_path / "bundle", ["piece 0.wav", "elsewhere.wav"])
+    names = sounds(tmp_path, 2)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,genre\n" + "".join(f"{name},Rock\n" for name in names))
+    found = json.loads(
+        run("--audio", manifest, "--bundle", bundle, "--workers", 0, "--json", "-").stdout
+    )
+    overlap = found["training_overlap"]
+    assert (overlap["tracks"], overlap["of"], overlap["by"]) == (1, 2, "names of files")
+
+
 # --- labels ----------------------------------------------------------------
 
 

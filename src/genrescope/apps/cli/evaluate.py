@@ -273,7 +273,10 @@ def _hear_files(recogniser: Recogniser, manifest: Path) -> _Heard:
     labels.check(manifest, recogniser.genres)
     rows = [row for row, place in enumerate(labels.position) if place >= 0]
     paths = table["path"].tolist()
+    trained = {str(track) for track in recogniser.card["training"]["track_ids"]}
     ids, ids_from = _ids(table, paths)
+    if trained & {Path(path).name for path in paths}:  # one that was taught knows its files by name
+        ids, ids_from = [Path(path).name for path in paths], "names of files"
     artists = next((table[c].tolist() for c in ("artist_id", "artist_name") if c in table), None)
 
     found: list[int] = []
