@@ -7,10 +7,10 @@ tutorial writes, in eager float32 and torch's usual memory format: for inference
 the graph that the export writes, in ONNX Runtime; and the step of ``genrescope train`` with the
 preset cs464-adam.
 
-CPU milliseconds. Both take turns; medians, and of repeated medians the best, because other programs
-on the machine make them larger, never smaller. "off by" is the largest difference of a logit, and
-of the losses of the first steps, both as shares of the largest. bf16 rounds otherwise, so it is
-shown apart and nothing is wanted of it.
+CPU milliseconds, medians of calls in a row, as over a folder of clips. Both take turns, and of
+their medians the best counts, because other programs on the machine make them larger, never
+smaller. "off by" is the largest difference of a logit, and of the losses of the first steps, both
+as shares of the largest. bf16 rounds otherwise, so it is shown apart and nothing is wanted of it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(
     batch : int
         Inputs at a time.
     repeats, turns : int
-        So many medians, each of so many turns.
+        So many medians, each of so many calls.
 
     Returns
     -------
@@ -186,17 +186,19 @@ class _Ready:
 def _best_medians(
     functions: dict[str, Callable[[], object]], *, repeats: int, turns: int
 ) -> dict[str, float]:
-    """CPU milliseconds of a call: the least of so many medians, each of calls that take turns."""
+    """CPU milliseconds of a call: the least of so many medians, each of calls in a row.
+
+    Each begins with a call that is not counted, so that none finds the caches full of another's.
+    """
     best = dict.fromkeys(functions, float("inf"))
     for _ in range(repeats):
-        times: dict[str, list[float]] = {name: [] for name in functions}
-        for _ in range(turns):
-            for name, function in functions.items():
+        for name, function in functions.items():
+            times = []
+            for _ in range(1 + turns):
                 began = time.process_time()
                 function()
-                times[name].append(1000 * (time.process_time() - began))
-        for name, found in times.items():
-            best[name] = min(best[name], statistics.median(found))
+                times.append(1000 * (time.process_time() - began))
+            best[name] = min(best[name], statistics.median(times[1:]))
     return best
 
 

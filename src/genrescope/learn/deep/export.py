@@ -151,8 +151,8 @@ class _Pairs(nn.Module):
             self.conv.bias = nn.Parameter(conv.bias.repeat(2))
 
     def forward(self, x: Any) -> Any:
-        rows = functional.max_pool2d(functional.relu(self.conv(x)), (2, 1))
-        return torch.maximum(*rows.chunk(2, dim=1))
+        rows: Any = functional.max_pool2d(functional.relu(self.conv(x)), (2, 1))
+        return rows.unflatten(1, (2, self.filters)).amax(dim=1)
 
 
 def pair_columns(net: Any) -> Any:
