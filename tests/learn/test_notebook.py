@@ -57,7 +57,8 @@ def scores(genres: tuple[str, ...] = ("Folk", "Rock")) -> Scores:
 
 
 def test_a_prediction_shows_its_answer_and_every_genre_in_its_colour() -> None:
-    html = prediction_html(prediction())
+    html = prediction()._repr_html_()
+    assert html == prediction_html(prediction())
     page = _Checked(html)
     assert "Folk (75 %)" in page.text
     assert page.tags.count("tr") == 3

@@ -212,6 +212,11 @@ class Prediction:
             ],
         }
 
+    def _repr_html_(self) -> str:
+        from genrescope.learn.notebook import prediction_html
+
+        return prediction_html(self)
+
     def __str__(self) -> str:
         share = f"{self.confidence:.0%}".replace("%", " %")
         return (
