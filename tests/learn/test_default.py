@@ -181,8 +181,16 @@ def test_the_table_compares_kinds_and_baselines(trained: tuple[Path, Bundle]) ->
     table = bundle.card["metrics"]["table"]
     names = [row["name"] for row in table]
     assert names[0] == "genrescope, as shipped"
-    assert len(set(names)) == len(names) == 7
-    for words in ("statistics alone", "frames alone", "trees alone", "SVC", "ridge", "VGGish"):
+    assert len(set(names)) == len(names) == 8
+    for words in (
+        "of an artist together",
+        "statistics alone",
+        "frames alone",
+        "trees alone",
+        "SVC",
+        "ridge",
+        "VGGish",
+    ):
         assert sum(words in name for name in names) == 1
     assert table[0]["accuracy"] == bundle.card["metrics"]["scores"]["accuracy"]
     for row in table:
@@ -231,6 +239,7 @@ def test_without_a_teacher(tmp_path: Path) -> None:
     assert card["training"]["teacher"] == "none"
     assert [row["name"] for row in card["metrics"]["table"]] == [
         "genrescope, as shipped",
+        "genrescope, all tracks of an artist together",
         "Networks on statistics alone",
         "Boosted trees alone",
     ]

@@ -383,9 +383,8 @@ def test_the_shipped_recogniser_on_real_music(
     assert sum(right) >= 6
 
 
-def test_a_copy_in_another_format_changes_little(
-    shipped: Recogniser, fma_clips: list[Path], tmp_path: Path
-) -> None:
+def test_a_copy_in_another_format_changes_little(fma_clips: list[Path], tmp_path: Path) -> None:
+    shipped = Recogniser.load(metadata=False)  # the copies have no tags
     for path in fma_clips[::3]:
         samples, sr = soundfile.read(path)
         soundfile.write(tmp_path / "copy.flac", samples, sr)

@@ -353,8 +353,9 @@ class GraphEncoder(WindowEncoder):
         said = self.declaration
         patches = self._patches(resample(y, sr, said["sample_rate"]))
         tensor = said[part]["tensor"]
+        session = self._open()  # whose own errors say what is wrong with the declaration
         try:
-            (found,) = self._open().run([tensor], {said["input"]["tensor"]: patches})
+            (found,) = session.run([tensor], {said["input"]["tensor"]: patches})
         except Exception as error:
             raise DataError(
                 f"encoder {self.name}: the graph could not be run ({_one_line(error)}); "
