@@ -24,7 +24,19 @@ def test_two_tracks_of_one_artist_have_a_say_in_each_other(fma_clips: list[Path]
     assert found["000002"]["best"] == "Hip-Hop"
 
 
-def test_a_table_has_no_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--together", "--timeline", "--tree", "--no-metadata"])
+def test_what_a_table_cannot_give_is_said(tmp_path: Path, option: str) -> None:
     (tmp_path / "t.csv").write_text("title\nFood\n")
-    run = CliRunner().invoke(app, ["predict", "--table", str(tmp_path / "t.csv"), "--together"])
+    run = CliRunner().invoke(app, ["predict", "--table", str(tmp_path / "t.csv"), option])
     assert run.exit_code == 2
+    assert option in run.output
+
+
+def test_a_table_without_sound_is_answered_and_marked(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("title,artist\nFood,AWOL\n,\n")
+    run = CliRunner().invoke(app, ["predict", "--table", str(tmp_path / "t.csv"), "--json"])
+    assert run.exit_code == 0, run.output
+    known, empty = json.loads(run.stdout)["predictions"]
+    assert known["sources"] == ["title", "artist"]
+    assert (known["genre"], empty["genre"], empty["sources"]) == (None, None, [])
+    assert empty["reason"]

@@ -198,6 +198,8 @@ def predict(
     if table is not None:
         if together or timeline or tree:
             raise typer.BadParameter("--together, --timeline and --tree need sound, not a --table")
+        if not metadata:
+            raise typer.BadParameter("--no-metadata leaves nothing of a --table to judge by")
         raise typer.Exit(_predict_table(table, form=form, top=top, details=details, bundle=bundle))
 
     with Interrupts() as interrupts:
