@@ -27,9 +27,12 @@ __all__ = [
     "DiskSpaceError",
     "DownloadError",
     "GenrescopeError",
+    "JournalError",
     "MissingExtraError",
+    "ServiceError",
     "SplitError",
     "TableError",
+    "TagError",
     "TrainingError",
     "UnknownGenreError",
 ]
@@ -123,6 +126,21 @@ class DownloadError(GenrescopeError, OSError):
 
 class DiskSpaceError(GenrescopeError, OSError):
     """There is too little room on the disk."""
+
+
+# --- tags and services -----------------------------------------------------
+
+
+class TagError(GenrescopeError, ValueError):
+    """The genres in the tags of a file cannot be read, written or taken back; it is as it was."""
+
+
+class JournalError(GenrescopeError, RuntimeError):
+    """The journal of written tags cannot be used; without it nothing is written."""
+
+
+class ServiceError(GenrescopeError, RuntimeError):
+    """The service cannot be started as asked, or cannot take a request now."""
 
 
 # --- models ----------------------------------------------------------------

@@ -242,6 +242,20 @@ def test_a_prediction_is_data(recogniser: Recogniser, fma_clips: list[Path]) -> 
         prediction.top(0)
 
 
+def test_what_a_prediction_told_makes_it_again(
+    recogniser: Recogniser, fma_clips: list[Path]
+) -> None:
+    told = json.loads(json.dumps(recogniser.predict(fma_clips[1]).to_dict()))
+    again = Prediction.from_dict(told)
+    assert again.to_dict() == told
+    assert again.path == fma_clips[1]
+    assert again.branches
+    assert again.timeline
+    for wrong in ({}, {**told, "probabilities": None}, {**told, "confidence": "high"}):
+        with pytest.raises(DataError, match="to_dict"):
+            Prediction.from_dict(wrong)
+
+
 def test_equal_probabilities_are_ordered_by_name() -> None:
     made = Prediction.from_probabilities({"b": 0.25, "a": 0.25, "c": 0.5}, threshold=None)
     assert list(made.probabilities) == ["c", "a", "b"]

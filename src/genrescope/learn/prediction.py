@@ -212,6 +212,54 @@ class Prediction:
             ],
         }
 
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Prediction:
+        """What :meth:`to_dict` told, as a prediction again.
+
+        Parameters
+        ----------
+        told : mapping
+            As of :meth:`to_dict`, perhaps by way of JSON.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        DataError
+            If something is missing or of another type.
+        """
+        try:
+            return cls(
+                path=None if told["path"] is None else Path(told["path"]),
+                genre=told["genre"],
+                best=str(told["best"]),
+                probabilities={str(k): float(v) for k, v in told["probabilities"].items()},
+                confidence=float(told["confidence"]),
+                sure=bool(told["sure"]),
+                plausible=tuple(told["plausible"]),
+                duration=float(told["duration"]),
+                title=told["title"],
+                artist=told["artist"],
+                tagged_genres=tuple(told["tagged_genres"]),
+                timeline=tuple(
+                    Moment(float(one["start"]), float(one["end"]), dict(one["probabilities"]))
+                    for one in told["timeline"]
+                ),
+                reason=str(told["reason"]),
+                sources=tuple(told["sources"]),
+                branches=tuple(
+                    Branch(tuple(one["path"]), float(one["probability"]))
+                    for one in told["branches"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"this is not what Prediction.to_dict gives ({type(error).__name__}: {error}); "
+                "recognise the track again"
+            ) from error
+
     def _repr_html_(self) -> str:
         from genrescope.learn.notebook import prediction_html
 
