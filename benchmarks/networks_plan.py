@@ -42,6 +42,15 @@ ENTRIES = (
         "compact-cnn",
         ("--epochs", "24", "--set", "crop=0.5", "--precision", "bf16"),
     ),
+    Entry(
+        "compact-cnn-no-specaugment",
+        "compact-cnn",
+        (
+            *("--epochs", "24", "--set", "crop=0.5", "--precision", "bf16"),
+            *("--set", "band_masks=0", "--set", "time_masks=0"),
+        ),
+        seeds=(0,),
+    ),
     Entry("frame-net", "frame-net", ("--epochs", "16", "--precision", "bf16"), seeds=(0,)),
     Entry(
         "vit-tiny",
