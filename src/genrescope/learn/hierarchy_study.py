@@ -43,7 +43,15 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have torch
     raise MissingExtraError("training", extra="train", package="torch") from error
 
-__all__ = ["PENALTIES", "Row", "Study", "read_tree_data", "study_subgenres", "write_page"]
+__all__ = [
+    "PENALTIES",
+    "Row",
+    "Study",
+    "read_logits",
+    "read_tree_data",
+    "study_subgenres",
+    "write_page",
+]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -125,33 +133,13 @@ def read_tree_data(folder: Path, run: Path) -> TreeData:
     DataError
         If a file is missing, or does not fit the data.
     """
-    found = sorted(run.glob("fold-*/answers.npz"))
-    if len(found) < 2:
-        raise DataError(
-            f"{run}: {len(found)} files fold-*/answers.npz; give the folder of a finished "
-            "`genrescope train default`"
-        )
     data = load_prepared(folder)
     if data.subgenres is None:
         raise DataError(f"{folder}: small_tracks.csv has no column subgenres; add it")
     data = data.where(data.genre_top != "")
     names, y = np.unique(data.genre_top, return_inverse=True)
     artists = data.artist_id
-    folds = group_folds(y, artists, n_folds=len(found), seed=0)
-    logits = np.zeros((len(y), len(names)))
-    for k in range(len(found)):
-        path = run / f"fold-{k}" / "answers.npz"
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                answers = stored["all"]
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); train again") from error
-        if answers.shape != (int((folds == k).sum()), len(names)):
-            raise DataError(
-                f"{path}: answers have the shape {answers.shape}, the fold has "
-                f"{int((folds == k).sum())} tracks and {len(names)} genres; give a run on this data"
-            )
-        logits[folds == k] = answers
+    logits, folds = read_logits(run, y.astype(np.int64), artists)
     kept = data.subgenres
     return TreeData(
         statistics=_statistics(data.mel, data.mfcc_3s),
@@ -163,6 +151,55 @@ def read_tree_data(folder: Path, run: Path) -> TreeData:
         top=cross_cooled(logits, y.astype(np.int64), folds)[0],
         teacher=data.vggish,
     )
+
+
+def read_logits(
+    run: Path, y: npt.NDArray[np.int64], artists: npt.NDArray[np.str_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The out-of-fold answers of a run of the main recogniser, before any temperature.
+
+    Parameters
+    ----------
+    run : Path
+        Of ``genrescope train default``, made with its own folds and seed.
+    y : np.ndarray [shape=(n,), int64]
+        The genres of its tracks, in the order of the prepared data.
+    artists : np.ndarray [shape=(n,), str]
+        Their artists.
+
+    Returns
+    -------
+    logits : np.ndarray [shape=(n, n_genres), float64]
+    folds : np.ndarray [shape=(n,), int64]
+
+    Raises
+    ------
+    DataError
+        If the run is not finished, or made from other data.
+    """
+    found = sorted(run.glob("fold-*/answers.npz"))
+    if len(found) < 2:
+        raise DataError(
+            f"{run}: {len(found)} files fold-*/answers.npz; give the folder of a finished "
+            "`genrescope train default`"
+        )
+    n_genres = len(np.unique(y))
+    folds = group_folds(y, artists, n_folds=len(found), seed=0)
+    logits = np.zeros((len(y), n_genres))
+    for k in range(len(found)):
+        path = run / f"fold-{k}" / "answers.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                answers = stored["all"]
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); train again") from error
+        if answers.shape != (int((folds == k).sum()), n_genres):
+            raise DataError(
+                f"{path}: answers have the shape {answers.shape}, the fold has "
+                f"{int((folds == k).sum())} tracks and {n_genres} genres; give a run on this data"
+            )
+        logits[folds == k] = answers
+    return logits, folds
 
 
 def study_subgenres(
