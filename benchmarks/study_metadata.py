@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     from genrescope.catalog.storage import atomic
     from genrescope.learn.about import table_abouts
     from genrescope.learn.fusion_training import FusionRecipe
-    from genrescope.learn.hierarchy_study import read_logits, read_tree_data
+    from genrescope.learn.hierarchy_study import read_answers, read_tree_data
     from genrescope.learn.metadata_study import metadata_study, study_markdown
     from genrescope.learn.sentences import SentenceEncoder
 
@@ -67,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     if given.sentences:
         name, _, revision = given.sentences.partition("@")
         encoder = SentenceEncoder.load(name, revision=revision or None)
-    logits, folds = read_logits(given.run, data.y_top, data.artists)
+    log_p, folds = read_answers(given.run, data.y_top, data.artists)
     common = {"genres": data.genres, "artists": data.artists}
-    asked = (abouts, data.y_top, folds, logits)
+    asked = (abouts, data.y_top, folds, log_p)
     texts = metadata_study(*asked, **common, sound=data.statistics, encoder=encoder)
     numbers = [
         row

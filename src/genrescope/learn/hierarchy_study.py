@@ -47,7 +47,7 @@ __all__ = [
     "PENALTIES",
     "Row",
     "Study",
-    "read_logits",
+    "read_answers",
     "read_tree_data",
     "study_subgenres",
     "write_page",
@@ -133,13 +133,14 @@ def read_tree_data(folder: Path, run: Path) -> TreeData:
     DataError
         If a file is missing, or does not fit the data.
     """
+    _answered(run)
     data = load_prepared(folder)
     if data.subgenres is None:
         raise DataError(f"{folder}: small_tracks.csv has no column subgenres; add it")
     data = data.where(data.genre_top != "")
     names, y = np.unique(data.genre_top, return_inverse=True)
     artists = data.artist_id
-    logits, folds = read_logits(run, y.astype(np.int64), artists)
+    logits, folds = read_answers(run, y.astype(np.int64), artists)
     kept = data.subgenres
     return TreeData(
         statistics=_statistics(data.mel, data.mfcc_3s),
@@ -153,7 +154,7 @@ def read_tree_data(folder: Path, run: Path) -> TreeData:
     )
 
 
-def read_logits(
+def read_answers(
     run: Path, y: npt.NDArray[np.int64], artists: npt.NDArray[np.str_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The out-of-fold answers of a run of the main recogniser, before any temperature.
@@ -169,7 +170,8 @@ def read_logits(
 
     Returns
     -------
-    logits : np.ndarray [shape=(n, n_genres), float64]
+    log_p : np.ndarray [shape=(n, n_genres), float64]
+        Log-probabilities.
     folds : np.ndarray [shape=(n,), int64]
 
     Raises
@@ -177,17 +179,11 @@ def read_logits(
     DataError
         If the run is not finished, or made from other data.
     """
-    found = sorted(run.glob("fold-*/answers.npz"))
-    if len(found) < 2:
-        raise DataError(
-            f"{run}: {len(found)} files fold-*/answers.npz; give the folder of a finished "
-            "`genrescope train default`"
-        )
+    found = _answered(run)
     n_genres = len(np.unique(y))
     folds = group_folds(y, artists, n_folds=len(found), seed=0)
     logits = np.zeros((len(y), n_genres))
-    for k in range(len(found)):
-        path = run / f"fold-{k}" / "answers.npz"
+    for k, path in enumerate(found):
         try:
             with np.load(path, allow_pickle=False) as stored:
                 answers = stored["all"]
@@ -200,6 +196,16 @@ def read_logits(
             )
         logits[folds == k] = answers
     return logits, folds
+
+
+def _answered(run: Path) -> list[Path]:
+    found = sorted(run.glob("fold-*/answers.npz"))
+    if len(found) < 2:
+        raise DataError(
+            f"{run}: {len(found)} files fold-*/answers.npz; give the folder of a finished "
+            "`genrescope train default`"
+        )
+    return found
 
 
 def study_subgenres(
