@@ -13,12 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import spawn
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from genrescope.errors import GenrescopeError
 
-__all__ = ["QuietContext", "begin", "limit_memory", "run"]
+__all__ = ["QuietContext", "attend", "begin", "limit_memory", "run"]
 
 # One thread a worker: with one worker a core, more of them only wait for one another.
 _ONE_THREAD = (
@@ -156,6 +157,20 @@ def run(blob: bytes) -> tuple[str, bytes]:
         return "memory", pickle.dumps(None)
     except BaseException as error:  # noqa: BLE001 (a SystemExit is no reason to go, either)
         return "exception", pickle.dumps(f"{type(error).__name__}: {error}")
+
+
+def attend(link: Connection, blob: bytes, memory_limit: int | None) -> None:
+    """Be a worker that does one item after another, until the other end of the link is closed."""
+    begin(blob, memory_limit)
+    # A service manager sends SIGTERM to every process of a service at once. What is being done
+    # is to be finished all the same; the parent ends its workers by SIGKILL.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        try:
+            item = link.recv_bytes()
+        except (EOFError, OSError):
+            return
+        link.send_bytes(pickle.dumps(run(item), pickle.HIGHEST_PROTOCOL))
 
 
 def _told(error: GenrescopeError) -> tuple[str, bytes]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -24,15 +23,16 @@ from itertools import islice
 from multiprocessing.context import SpawnContext
 from typing import Any, TypeVar
 
-from genrescope.audio.files import printable
 from genrescope.audio.isolation import QuietContext, begin, run
-from genrescope.errors import (
-    AudioError,
-    DecoderCrashError,
-    DecoderMemoryError,
-    DecoderTimeoutError,
-    GenrescopeError,
+from genrescope.audio.outcomes import (
+    crashed,
+    not_started,
+    out_of_memory,
+    received,
+    too_slow,
+    unexpected,
 )
+from genrescope.errors import AudioError, GenrescopeError
 
 __all__ = ["DEFAULT_MEMORY_LIMIT", "DEFAULT_TIMEOUT", "available_cores", "map_isolated"]
 
@@ -136,9 +136,9 @@ def _map_here(
         except GenrescopeError as error:
             result = error
         except MemoryError:
-            result = _out_of_memory(item)
+            result = out_of_memory(item)
         except Exception as error:  # noqa: BLE001 (one item must not end the batch)
-            result = _unexpected(item, f"{type(error).__name__}: {error}")
+            result = unexpected(item, f"{type(error).__name__}: {error}")
         yield item, result
 
 
@@ -209,7 +209,7 @@ class _Batch:
             entry = _Entry(item, pickle.dumps(item, pickle.HIGHEST_PROTOCOL))
         except Exception as error:  # noqa: BLE001 (whatever the item's own code raises)
             text = f"it cannot be sent to a worker ({type(error).__name__}: {error})"
-            return _Entry(item, b"", _unexpected(item, text), done=True)
+            return _Entry(item, b"", unexpected(item, text), done=True)
         self._schedule(entry)
         return entry
 
@@ -225,7 +225,7 @@ class _Batch:
             self._waiting[future] = entry
             future.add_done_callback(self._answers.put)
             return
-        self._finish(entry, _not_started(entry.item))
+        self._finish(entry, not_started(entry.item))
 
     def _start(self) -> Any:
         from pebble import ProcessPool
@@ -262,20 +262,16 @@ class _Batch:
             return
         del self._waiting[future]
         self._restarts = 0
-        self._finish(entry, _received(entry.item, kind, payload))
+        self._finish(entry, received(entry.item, kind, payload))
 
     def _lost(self, future: Any, entry: _Entry, error: BaseException) -> None:
         """An item came back without an answer."""
         from pebble import ProcessExpired
 
         if isinstance(error, ProcessExpired):
-            result: AudioError = _crashed(entry.item, getattr(error, "exitcode", None))
+            result: AudioError = crashed(entry.item, getattr(error, "exitcode", None))
         elif isinstance(error, TimeoutError):
-            result = DecoderTimeoutError(
-                f"{_name(entry.item)}: decoding took longer than {self.timeout:g} s, the time "
-                "allowed, and was stopped. Allow more time if the file is very long; "
-                "otherwise convert it to flac with another program."
-            )
+            result = too_slow(entry.item, self.timeout)
         else:  # the pool broke, through no fault of this item
             self._replace()
             return
@@ -291,7 +287,7 @@ class _Batch:
         self._waiting.clear()
         for entry in entries:
             if self._restarts > _RESTARTS:
-                self._finish(entry, _not_started(entry.item))
+                self._finish(entry, not_started(entry.item))
             else:
                 self._schedule(entry)
 
@@ -303,56 +299,3 @@ class _Batch:
         if pool is not None:
             pool.stop()
             pool.join()
-
-
-def _received(item: Any, kind: str, payload: bytes) -> Any:
-    try:
-        result = pickle.loads(payload)  # noqa: S301 (a worker of ours made it)
-    except Exception as error:  # noqa: BLE001 (whatever the result's own code raises)
-        return _unexpected(item, f"{type(error).__name__} in its result: {error}")
-    if kind == "memory":
-        return _out_of_memory(item)
-    return _unexpected(item, result) if kind == "exception" else result
-
-
-def _name(item: Any) -> str:
-    text = os.fsdecode(item) if isinstance(item, str | bytes | os.PathLike) else repr(item)
-    return printable(text)
-
-
-def _unexpected(item: Any, text: str) -> AudioError:
-    return AudioError(
-        f"{_name(item)}: unexpected {text}. The other items are not affected; please report it."
-    )
-
-
-def _out_of_memory(item: Any) -> DecoderMemoryError:
-    return DecoderMemoryError(
-        f"{_name(item)}: decoding needed more memory than allowed. Allow more, or convert the "
-        "file to flac with another program."
-    )
-
-
-def _not_started(item: Any) -> DecoderCrashError:
-    return DecoderCrashError(
-        f"{_name(item)}: worker processes cannot be started or do not survive; at least one "
-        "must run. Free memory or processes, or use workers=0 to do without."
-    )
-
-
-def _crashed(item: Any, code: int | None) -> DecoderCrashError:
-    if code is None:
-        how = "died"
-    elif code >= 0:
-        how = f"ended itself with status {code}"
-    else:
-        try:
-            how = f"was killed by {signal.Signals(-code).name}"
-        except ValueError:
-            how = f"was killed by signal {-code}"
-        if -code == getattr(signal, "SIGKILL", None):
-            how += " (the system may have run out of memory)"
-    return DecoderCrashError(
-        f"{_name(item)}: the process that decoded it {how}; only this file is lost. It is "
-        "probably damaged: convert it to flac with another program, or leave it out."
-    )

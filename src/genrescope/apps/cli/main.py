@@ -23,8 +23,10 @@ from genrescope.apps.cli.model import model
 from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.robustness import robustness
 from genrescope.apps.cli.runs import runs
+from genrescope.apps.cli.serve import serve
 from genrescope.apps.cli.teach import teach
 from genrescope.apps.cli.train import train
+from genrescope.apps.cli.undo import undo
 from genrescope.errors import GenrescopeError
 
 app = typer.Typer(
@@ -53,7 +55,7 @@ def _root(
 
 
 for command in (
-    predict, demo, info, look, explain, evaluate, teach, robustness, audit, lab, runs,
+    predict, demo, info, look, explain, evaluate, teach, robustness, audit, lab, runs, undo, serve,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(fma, name="fma")
