@@ -77,7 +77,8 @@ class Scan:
             v3 = container == "ID3v2.3" if id3_version == "keep" else id3_version == 3
             opened.tags.delall("TCON")
             if wanted:
-                opened.tags.add(TCON(encoding=1 if v3 else 3, text=wanted))
+                frame: Any = TCON
+                opened.tags.add(frame(encoding=1 if v3 else 3, text=wanted))
             if v3:
                 opened.tags.update_to_v23()
         elif wanted:
