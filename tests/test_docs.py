@@ -72,6 +72,17 @@ def test_the_laboratorys_overview_is_that_of_the_runs() -> None:
         assert f"| {log_loss} | {ece} |" in line
 
 
+def test_the_figures_on_metadata_are_those_of_the_study() -> None:
+    whole = (ROOT / "docs" / "results" / "metadata.md").read_text().splitlines()
+    rows = [
+        line
+        for line in (ROOT / "docs" / "metadata.md").read_text().splitlines()
+        if re.match(r"\| .+ \| (masked|read) \| [\d,]+ \|", line)
+    ]
+    assert len(rows) >= 10
+    assert set(rows) <= set(whole)
+
+
 def test_the_study_s_fifteen_stand_beside_what_it_published() -> None:
     from genrescope.learn.classic import FIFTEEN, classifiers
 
