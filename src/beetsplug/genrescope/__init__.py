@@ -18,10 +18,11 @@ from beets.dbcore import types
 from beets.library import Album, Item, Library
 from beets.plugins import BeetsPlugin
 
+from genrescope.apps.genre_policy import Policy, mentions, propose, says_nothing
 from genrescope.errors import BundleError, GenrescopeError
 from genrescope.learn.prediction import FailedPrediction, Prediction
 
-from .albums import HALF, of_album
+from .albums import of_album
 from .hearing import Ear, by_artist
 from .names import Names, UserError, lastgenre_file, unique
 
@@ -265,7 +266,7 @@ class GenrescopePlugin(BeetsPlugin):
         pooled: dict[int | None, Prediction] = {
             album.id: answer
             for album, tracks in waiting
-            if (answer := self._pooled([heard[t.id] for t in tracks if t.id in heard])) is not None
+            if (answer := of_album([heard[one.id] for one in tracks if one.id in heard]))
         }
         if not self._by_track():
             chosen = {
@@ -277,18 +278,18 @@ class GenrescopePlugin(BeetsPlugin):
             if item.id not in wanted:
                 tally.kept += 1
                 self._tell(item, "keeps its genres")
-            elif item.id is not None and item.id in heard:
+            elif item.id in heard:
                 self._settle(item, chosen[item.id], heard[item.id], tally, write=write, show=show)
         for album, _ in waiting:
             if album.id in pooled:
                 self._settle_album(album, pooled[album.id], show=show)
 
-    def _hear(self, items: Sequence[Item], tally: _Tally) -> dict[int, Prediction]:
+    def _hear(self, items: Sequence[Item], tally: _Tally) -> dict[int | None, Prediction]:
         """Answers by the id of the item; failures are logged and left out."""
         if self._ear is None:
             self._ear = Ear(self.recogniser, workers=self._workers())
         answers = self._ear.hear([item.filepath for item in items])
-        found: dict[int, Prediction] = {}
+        found: dict[int | None, Prediction] = {}
         artists = []
         for item, answer in zip(items, answers, strict=True):
             if isinstance(answer, FailedPrediction):
@@ -303,41 +304,25 @@ class GenrescopePlugin(BeetsPlugin):
                 judged = self.recogniser.together(judged)
             except BundleError as error:
                 self._log.debug("tracks are judged one by one: {}", error)
-        return {
-            id_: self._decided(one, self._min_confidence())
-            for id_, one in zip(found, judged, strict=True)
-        }
-
-    def _pooled(self, tracks: Sequence[Prediction]) -> Prediction | None:
-        least = self._min_confidence()
-        return of_album(tracks, threshold=HALF if least is None else least) if tracks else None
-
-    @staticmethod
-    def _decided(one: Prediction, least: float | None) -> Prediction:
-        if least is None:
-            return one
-        kept = {name: getattr(one, name) for name in ("path", "artist", "title", "branches")}
-        return Prediction.from_probabilities(
-            one.probabilities, threshold=least, doubt=one.doubt, **kept
-        )
+        return dict(zip(found, judged, strict=True))
 
     def _may_change(self, obj: Item | Album) -> bool:
-        existing = _genres_of(obj)
-        untouchable = {name.casefold() for name in self.config["keep_genres"].as_str_seq()}
-        if untouchable & {name.casefold() for name in existing}:
+        existing = [name for name in _genres_of(obj) if not says_nothing(name)]
+        if mentions(existing, self.config["keep_genres"].as_str_seq()):
             return False
         return not existing or self.config["force"].get(bool)
 
     def _genres_for(self, answer: Prediction) -> list[str]:
         """The library's names for what was recognised; empty where it is not sure."""
-        if answer.genre is None:
+        policy = Policy(
+            existing="replace",
+            min_confidence=self._min_confidence(),
+            subgenres=self.config["subgenres"].get(bool),
+        )
+        proposal = propose(answer, (), policy)
+        if not proposal.writes:
             return []
-        genres = [answer.genre]
-        if self.config["subgenres"].get(bool):
-            # Branches are high to low.
-            below = (one.path for one in answer.branches if one.path[0] == answer.genre)
-            genres = list(next(below, (answer.genre,)))
-        names, dropped = self.names.of(genres)
+        names, dropped = self.names.of(proposal.proposed)
         for genre in dropped:
             self._log.info("the whitelist has no name for {}", genre)
         return names

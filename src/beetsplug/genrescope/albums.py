@@ -13,7 +13,7 @@ __all__ = ["HALF", "of_album"]
 HALF = 0.5
 
 
-def of_album(tracks: Sequence[Prediction], *, threshold: float = HALF) -> Prediction | None:
+def of_album(tracks: Sequence[Prediction]) -> Prediction | None:
     """What is recognised in an album.
 
     The probability of a genre is its mean over the tracks. Probabilities that mean what they say
@@ -25,8 +25,6 @@ def of_album(tracks: Sequence[Prediction], *, threshold: float = HALF) -> Predic
     ----------
     tracks : sequence of Prediction
         Of one recogniser, one for each track that could be heard.
-    threshold : float
-        The share.
 
     Returns
     -------
@@ -58,7 +56,7 @@ def of_album(tracks: Sequence[Prediction], *, threshold: float = HALF) -> Predic
     ]
     return Prediction.from_probabilities(
         mean,
-        threshold=threshold,
+        threshold=HALF,
         artist=counted[0].artist,
         branches=tuple(sorted(branches, key=lambda branch: -branch.probability)),
     )
