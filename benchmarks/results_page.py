@@ -10,6 +10,7 @@ The rows are those of the card of the recogniser that ships, of laboratory runs
 from __future__ import annotations
 
 import argparse
+import re
 import csv
 import sys
 import time
@@ -144,8 +145,30 @@ def of_networks(data: Path, runs: Path) -> list[Row]:
     ]
 
 
-def page(rows: Iterable[Row], ablations: str, bundle: Bundle) -> str:
+def elsewhere(docs: Path) -> list[str]:
+    """Ingredients of other models, as their own pages have them."""
+    masks = re.search(
+        r"all else the same: (\S+) points of accuracy \((.+?)\)",
+        (docs / "results" / "networks.md").read_text(),
+    )
+    tree = re.findall(
+        r"^\| flat: logistic regressions \| ([+-]\S+ \(.+?\))",
+        (docs / "subgenres.md").read_text(),
+        flags=re.MULTILINE,
+    )
+    if masks is None or not tree:
+        raise SystemExit("docs/results/networks.md or docs/subgenres.md has another form; make it")
+    return [
+        f"- SpecAugment, in the compact network: {masks[1]} points ({masks[2]}); "
+        "[networks](results/networks.md#what-specaugment-adds).",
+        f"- The tree of genres, in place of flat labels, for sub-genres: {tree[0]} points of "
+        "micro-F1; [sub-genres](subgenres.md).",
+    ]
+
+
+def page(rows: Iterable[Row], docs: Path, bundle: Bundle) -> str:
     """The page, as Markdown."""
+    ablations = (docs / "results" / "ablations.md").read_text()
     ordered = sorted(rows, key=lambda row: -row.figures["accuracy"])
     table = ablations[ablations.index("| network |") : ablations.index("\n\nIntervals")]
     return "\n".join(
@@ -176,6 +199,10 @@ def page(rows: Iterable[Row], ablations: str, bundle: Bundle) -> str:
             "",
             table,
             "",
+            "In other models:",
+            "",
+            *elsewhere(docs),
+            "",
             "What was tried on these folds and did not help is in the closing lines of "
             "[the model card](model-card.md) and in [metadata](metadata.md), "
             "[sub-genres](subgenres.md), [not sure](not-sure.md) and "
@@ -203,9 +230,8 @@ def main(arguments: list[str] | None = None) -> int:
         *of_lab(given.mfcc, "140 MFCC statistics"),
         *of_networks(given.data, given.networks),
     ]
-    ablations = (given.docs / "results" / "ablations.md").read_text()
     with atomic(given.docs / "results.md") as fresh:
-        fresh.write_text(page(rows, ablations, bundle))
+        fresh.write_text(page(rows, given.docs, bundle))
     return 0
 
 
