@@ -10,8 +10,8 @@ The rows are those of the card of the recogniser that ships, of laboratory runs
 from __future__ import annotations
 
 import argparse
-import re
 import csv
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
