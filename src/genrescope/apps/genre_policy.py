@@ -17,6 +17,7 @@ A genre that says nothing ("Other", "Unknown", ...; see :func:`says_nothing`) co
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +48,13 @@ Action: TypeAlias = Literal["write", "same", "keep", "protected", "not sure", "u
 EXISTING: tuple[Existing, ...] = ("keep", "replace", "add")
 ACTIONS: tuple[Action, ...] = ("write", "same", "keep", "protected", "not sure", "unwanted")
 
-# What rippers, shops and players write where they know nothing, folded. ID3v1's number 12 is
-# "Other", and 255 is "none".
+# What rippers, shops and players write where they know nothing, word by word, as in
+# "Other - misc". ID3v1's number 12 is "Other", and 255 is "none".
 _NOTHING = frozenset(
     {
-        *("other", "others", "unknown", "unknowngenre", "genreunknown", "undefined"),
-        *("unclassifiable", "unclassified", "uncategorized", "uncategorised", "misc"),
-        *("miscellaneous", "none", "nogenre", "na", "notavailable", "notset", "genre", "12", "255"),
+        *("other", "others", "unknown", "undefined", "unspecified", "unclassifiable"),
+        *("unclassified", "uncategorized", "uncategorised", "misc", "miscellaneous", "none", "no"),
+        *("genre", "genres", "n", "a", "na", "not", "available", "set", "12", "255"),
     }
 )
 
@@ -231,11 +232,10 @@ def stays(now: Sequence[str], policy: Policy, *, path: Path | None = None) -> Pr
 def says_nothing(genre: str) -> bool:
     """Whether the value of a genre field means that the genre is not known.
 
-    >>> says_nothing(" "), says_nothing("Other"), says_nothing("(12)"), says_nothing("Rock")
-    (True, True, True, False)
+    >>> [says_nothing(text) for text in (" ", "Other - misc", "(12)", "N/A", "Rock")]
+    [True, True, True, True, False]
     """
-    key = folded(genre)
-    return not key or key in _NOTHING
+    return all(word in _NOTHING for word in re.findall(r"\w+", genre.casefold()))
 
 
 def mentions(genres: Iterable[str], wanted: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.robustness import robustness
 from genrescope.apps.cli.runs import runs
 from genrescope.apps.cli.serve import serve
+from genrescope.apps.cli.tag import tag
 from genrescope.apps.cli.teach import teach
 from genrescope.apps.cli.train import train
 from genrescope.apps.cli.undo import undo
@@ -56,6 +57,7 @@ def _root(
 
 for command in (
     predict, demo, info, look, explain, evaluate, teach, robustness, audit, lab, runs, undo, serve,
+    tag,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(fma, name="fma")

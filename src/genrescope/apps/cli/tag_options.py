@@ -1,0 +1,262 @@
+"""The options that ``tag``, ``watch`` and ``playlist`` share, and what they come to."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from genrescope.apps.genre_policy import Policy
+    from genrescope.learn.recogniser import Recogniser
+
+__all__ = [
+    "Alone",
+    "Bundle",
+    "Existing",
+    "ExistingGenres",
+    "Id3",
+    "Id3Version",
+    "KeepTimes",
+    "Metadata",
+    "MinConfidence",
+    "Names",
+    "Never",
+    "SplitLinks",
+    "Subgenres",
+    "Windows",
+    "Workers",
+    "all_genres",
+    "command_line",
+    "id3_version",
+    "make_policy",
+]
+
+_RULES = "What is written"
+_HEARING = "Hearing"
+
+
+class ExistingGenres(Enum):
+    """What becomes of genres that a file has."""
+
+    keep = "keep"
+    replace = "replace"
+    add = "add"
+
+
+class Id3Version(Enum):
+    """Which version of ID3 tags is written."""
+
+    keep = "keep"
+    v3 = "3"
+    v4 = "4"
+
+
+Existing = Annotated[
+    ExistingGenres,
+    typer.Option(
+        "--existing",
+        help="Genres that a file has: keep them (fill only empty fields), replace them, or add "
+        "ours to them.",
+        rich_help_panel=_RULES,
+    ),
+]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--min-confidence",
+        min=0,
+        max=1,
+        metavar="P",
+        show_default=False,
+        help="Take only genres that are at least so probable, such as 0.8. (default: those that "
+        "the recogniser is sure of)",
+        rich_help_panel=_RULES,
+    ),
+]
+Subgenres = Annotated[
+    bool,
+    typer.Option(
+        "--subgenres", help="The genre and its sub-genres, each as a value.", rich_help_panel=_RULES
+    ),
+]
+Names = Annotated[
+    Path | None,
+    typer.Option(
+        "--names",
+        metavar="FILE",
+        show_default=False,
+        help="Your own names for our genres; see --names-template of `genrescope tag`.",
+        rich_help_panel=_RULES,
+    ),
+]
+Never = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--never",
+        metavar="GENRE",
+        show_default=False,
+        help="Leave files alone that have this genre, such as Audiobook; may be given several "
+        "times.",
+        rich_help_panel=_RULES,
+    ),
+]
+KeepTimes = Annotated[
+    bool,
+    typer.Option(
+        "--keep-times", help="Files keep their modification time.", rich_help_panel=_RULES
+    ),
+]
+Id3 = Annotated[
+    Id3Version,
+    typer.Option(
+        "--id3",
+        help="Version of ID3 tags: as found (2.4 where there are none), or turned into 2.3 or 2.4.",
+        rich_help_panel=_RULES,
+    ),
+]
+SplitLinks = Annotated[
+    bool,
+    typer.Option(
+        "--split-links",
+        help="Part a file from its other hard links rather than refuse it.",
+        rich_help_panel=_RULES,
+    ),
+]
+Alone = Annotated[
+    bool | None,
+    typer.Option(
+        "--together/--alone",
+        show_default=False,
+        help="Judge all tracks of an artist together, once the last is heard, or each for itself, "
+        "at once. (default: together, where the bundle can)",
+        rich_help_panel=_HEARING,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        "-j",
+        min=0,
+        metavar="N",
+        show_default=False,
+        help="Processes that decode (default: one a core; 0: none, and no protection from "
+        "files that crash a decoder).",
+        rich_help_panel=_HEARING,
+    ),
+]
+Windows = Annotated[
+    int | None,
+    typer.Option(
+        "--windows",
+        min=1,
+        metavar="N",
+        show_default=False,
+        help="Windows of 30 s to hear of a long track, spread evenly over it (default: 5).",
+        rich_help_panel=_HEARING,
+    ),
+]
+Bundle = Annotated[
+    str,
+    typer.Option(
+        "--bundle", metavar="DIR", help="The recogniser to use.", rich_help_panel=_HEARING
+    ),
+]
+Metadata = Annotated[
+    bool,
+    typer.Option(
+        "--metadata/--no-metadata",
+        help="Whether title, artist, album and date in the tags of a file have a say.",
+        rich_help_panel=_HEARING,
+    ),
+]
+
+
+def make_policy(
+    recogniser: Recogniser,
+    *,
+    existing: ExistingGenres,
+    min_confidence: float | None,
+    subgenres: bool,
+    names: Path | None,
+    never: list[str] | None,
+) -> Policy:
+    """The policy that the options describe.
+
+    Raises
+    ------
+    DataError
+        If the file of names cannot be used.
+    """
+    from genrescope.apps.genre_policy import GenreNames, Policy
+
+    need_subgenres(recogniser, wanted=subgenres)
+    top, below = all_genres(recogniser)
+    if any(not genre.strip() for genre in never or ()):
+        raise typer.BadParameter("--never needs the name of a genre")
+    return Policy(
+        existing=existing.value,
+        min_confidence=min_confidence,
+        subgenres=subgenres,
+        names=None if names is None else GenreNames.read(names, genres=(*top, *below)),
+        keep_genres=tuple(never or ()),
+    )
+
+
+def need_subgenres(recogniser: Recogniser, *, wanted: bool) -> None:
+    """Say so where sub-genres are asked of a bundle that has none."""
+    if wanted and not recogniser.knows_subgenres:
+        raise typer.BadParameter(
+            f"{recogniser.bundle.name} knows no sub-genres; take a bundle that does, such as "
+            "--bundle default"
+        )
+
+
+def all_genres(recogniser: Recogniser) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The genres of a recogniser, and the sub-genres that it knows."""
+    part = recogniser.bundle.parts.get("tree")
+    nodes = part.settings["nodes"] if part is not None and recogniser.knows_subgenres else []
+    below = dict.fromkeys(str(node[-1]) for node in nodes)
+    return recogniser.genres, tuple(name for name in below if name not in recogniser.genres)
+
+
+def id3_version(version: Id3Version) -> Literal["keep", 3, 4]:
+    """As the tagger takes it."""
+    versions: dict[Id3Version, Literal["keep", 3, 4]] = {
+        Id3Version.keep: "keep",
+        Id3Version.v3: 3,
+        Id3Version.v4: 4,
+    }
+    return versions[version]
+
+
+def command_line(context: typer.Context, *more: str) -> str:
+    """The line that was typed, quoted for a shell, with more at its end."""
+    import shlex
+
+    words: list[str] = []
+    given: list[str] = []
+    for parameter in context.command.params:
+        value: Any = context.params.get(str(parameter.name))
+        if context.get_parameter_source(str(parameter.name)) is None or value is None:
+            continue
+        if parameter.param_type_name == "argument":
+            given += [str(one) for one in value]
+        elif context.get_parameter_source(str(parameter.name)).name == "COMMANDLINE":  # type: ignore[union-attr]
+            words += _words(parameter, value)
+    # A name that begins with a dash would be taken for an option.
+    given = [f"./{one}" if one.startswith("-") and one != "-" else one for one in given]
+    return shlex.join(["genrescope", str(context.command.name), *given, *words, *more])
+
+
+def _words(parameter: Any, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        names = parameter.opts if value else parameter.secondary_opts
+        return [max(names, key=len)]
+    name = max(parameter.opts, key=len)
+    values = value if isinstance(value, list | tuple) else [value]
+    texts = (str(one.value if isinstance(one, Enum) else one) for one in values)
+    return [word for text in texts for word in (name, text)]
