@@ -89,8 +89,9 @@ class _Around:
                 if names.get(b"content-type", b"").startswith(b"text/html"):
                     _default(headers, names, b"content-security-policy", _POLICY)
                     _default(headers, names, b"referrer-policy", "no-referrer")
-                if scope["path"].startswith("/pages/static/") and b"v=" in scope["query_string"]:
-                    _default(headers, names, b"cache-control", _KEPT)
+                if scope["path"].startswith("/pages/static/"):
+                    kept = _KEPT if scope["query_string"].startswith(b"v=") else "no-cache"
+                    _default(headers, names, b"cache-control", kept)
                 _default(headers, names, b"x-content-type-options", "nosniff")
             await send(message)
 
