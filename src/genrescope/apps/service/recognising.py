@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Awaitable, Sequence
-from pathlib import Path
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from genrescope.apps.service.problems import hide, problem_of
-from genrescope.apps.service.uploads import Upload, receive
+from genrescope.apps.service.library import opened
+from genrescope.apps.service.models import PathRequest
+from genrescope.apps.service.problems import RequestError, hide, problem_of
+from genrescope.apps.service.uploads import Upload, pump, receive
 from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
-    from genrescope.apps.service.service import Service
+    from pathlib import Path
 
-__all__ = ["API", "answer", "describe_bundle", "recognise_uploads", "unless_gone"]
+    from genrescope.apps.service.service import Service
+    from genrescope.learn.prediction import Prediction
+
+__all__ = [
+    "API",
+    "answer",
+    "describe_bundle",
+    "recognise_paths",
+    "recognise_uploads",
+    "unless_gone",
+]
 
 API = "v1"
+
+_LARGEST_LIST = 1 << 20  # bytes of a list of paths
 
 T = TypeVar("T")
 
@@ -32,7 +50,7 @@ async def recognise_uploads(
     Returns
     -------
     list of dict
-        One for each file, in order; see :func:`recognise_all`.
+        One for each file, in order.
 
     Raises
     ------
@@ -50,42 +68,140 @@ async def recognise_uploads(
             into=uploads,
             name=name,
         )
-        work = recognise_all(service, uploads, windows=windows, timeline=timeline)
-        return await unless_gone(request, work)
+        files = [
+            (
+                upload.name,
+                partial(_upload, service, upload, windows=windows, timeline=timeline),
+            )
+            for upload in uploads
+        ]
+        return await unless_gone(request, _all(service, request, files, timeline))
     finally:
         for upload in uploads:
             service.workshop.remove(upload.path)
 
 
-async def recognise_all(
-    service: Service, uploads: Sequence[Upload], *, windows: int | None, timeline: bool
+def _upload(
+    service: Service, upload: Upload, *, windows: int | None, timeline: bool
+) -> Awaitable[Prediction]:
+    names = {str(upload.path): upload.name, str(service.workshop.folder): "upload"}
+    work = service.recognise_here(upload.path, windows=windows, timeline=timeline)
+    return _in_names_of(names, work)
+
+
+async def recognise_paths(
+    service: Service, request: Request, *, windows: int | None, timeline: bool
+) -> list[dict[str, Any]]:
+    """Recognise files of the library, which a request names.
+
+    Returns
+    -------
+    list of dict
+        As :func:`recognise_uploads`.
+
+    Raises
+    ------
+    RequestError
+        If the request does not name files as it should.
+    ClientDisconnect
+        If the client has gone.
+    """
+    settings = service.settings
+    body = bytearray()
+    await pump(request, replace(settings, max_bytes=_LARGEST_LIST), body.extend)
+    try:
+        paths = PathRequest.model_validate_json(bytes(body)).paths
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'the body'}: {e['msg']}" for e in error.errors()
+        )
+        raise RequestError(422, f'{told}; send JSON such as {{"paths": ["song.mp3"]}}') from error
+    if len(paths) > settings.max_files:
+        raise RequestError(
+            413, f"{len(paths)} paths; {settings.max_files} are the most that are taken at once"
+        )
+    root = settings.library
+    if root is None:
+        raise RequestError(404, "this service has no library")
+
+    async def one(path: str) -> Prediction:
+        async with _opened(root, path, service) as readable:
+            return await service.recognise_here(readable, windows=windows, timeline=timeline)
+
+    def of_library(path: str) -> Awaitable[Prediction]:
+        folders = {str(service.workshop.folder): "", str(root): ""}
+        names = {str(root / path): path, os.path.realpath(root / path): path, **folders}
+        return _in_names_of(names, one(path))
+
+    files = [(path, partial(of_library, path)) for path in paths]
+    return await unless_gone(request, _all(service, request, files, timeline))
+
+
+@asynccontextmanager
+async def _opened(root: Path, path: str, service: Service) -> AsyncIterator[Path]:
+    """As :func:`opened`, while the event loop does other things: the folder may be far away."""
+    context = opened(root, path, service.workshop)
+    readable = await asyncio.to_thread(context.__enter__)
+    try:
+        yield readable
+    except BaseException as error:
+        if not await asyncio.to_thread(context.__exit__, type(error), error, error.__traceback__):
+            raise
+    else:
+        await asyncio.to_thread(context.__exit__, None, None, None)
+
+
+async def _all(
+    service: Service,
+    request: Request,
+    files: Sequence[tuple[str, Callable[[], Awaitable[Prediction]]]],
+    timeline: bool,
 ) -> list[dict[str, Any]]:
     """One result for each file, in order: what was recognised, or what was wrong."""
     # No more at once than there are workers, so that others get their turn between.
     turn = asyncio.Semaphore(service.state["workers"])
+    instance = request.scope["instance"]
 
-    async def one(upload: Upload) -> dict[str, Any]:
-        async with turn:
-            try:
-                found = await service.recognise_here(
-                    upload.path, windows=windows, timeline=timeline
-                )
-            except GenrescopeError as error:
-                detail = hide(str(error), {str(upload.path): upload.name})
-                service.count_error(error)
-                return {
-                    "file": upload.name,
-                    "prediction": None,
-                    "problem": problem_of(error, detail=detail),
-                }
-        told = dataclasses.replace(
-            found, path=Path(upload.name), timeline=found.timeline if timeline else ()
-        ).to_dict()
-        return {"file": upload.name, "prediction": told | {"path": upload.name}, "problem": None}
+    async def one(index: int, name: str, work: Callable[[], Awaitable[Prediction]]) -> Any:
+        try:
+            async with turn:
+                found = await work()
+        except GenrescopeError as error:
+            service.count_error(error)
+            called = instance if len(files) == 1 else f"{instance}#{index}"
+            return {
+                "file": name,
+                "prediction": None,
+                "problem": problem_of(error, instance=called),
+            }
+        if not timeline:
+            found = replace(found, timeline=())
+        return {"file": name, "prediction": {**found.to_dict(), "path": name}, "problem": None}
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(upload)) for upload in uploads]
+        tasks = [
+            group.create_task(one(index, name, work)) for index, (name, work) in enumerate(files)
+        ]
     return [task.result() for task in tasks]
+
+
+async def _in_names_of(names: Mapping[str, str], work: Awaitable[Prediction]) -> Prediction:
+    """Errors of some work, in words that name no path of the server."""
+    try:
+        return await work
+    except GenrescopeError as error:
+        words = str(error)
+        told = hide(words, names)
+        if told == words:
+            raise
+        raise _said_anew(error, told) from error
+
+
+def _said_anew(error: GenrescopeError, words: str) -> GenrescopeError:
+    """The same kind of error with other words."""
+    other = copy(error)
+    other.args = (words,)
+    return other
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:

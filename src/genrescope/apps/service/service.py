@@ -20,6 +20,7 @@ from genrescope.errors import DataError, ServiceError
 from genrescope.learn.recogniser import Recogniser
 
 if TYPE_CHECKING:
+    from genrescope.apps.service.metrics import Metrics
     from genrescope.apps.service.settings import Settings
     from genrescope.learn.prediction import Prediction
 
@@ -30,6 +31,7 @@ TIMELINE_WINDOWS = 20  # as for `genrescope predict --timeline`
 
 _REHEARSAL_S = 3.0
 _MEMORY = 0.9  # how much of the mean time of a file the files before it decide
+_LAST_GRACE = 5.0  # s for files that nobody waits for any more
 _LONGEST_WAIT = 120  # s, of Retry-After
 
 
@@ -88,7 +90,7 @@ class Service:
         self.settings = settings
         self.recogniser = Recogniser.load(settings.bundle)
         self.workshop = Workshop()
-        self._pool: IsolatedPool[_Hearing, Prediction] = IsolatedPool(
+        self._pool: IsolatedPool[_Hearing, Any] = IsolatedPool(
             partial(_hear, self.recogniser),
             workers=settings.workers,
             timeout=settings.max_seconds,
@@ -99,6 +101,7 @@ class Service:
         self._seconds = 0.1  # that a file takes, about
         self.rejected = 0
         self.stopping = False
+        self.metrics: Metrics | None = None
 
     # --- for the program that runs it --------------------------------------
 
@@ -110,7 +113,7 @@ class Service:
     async def stop(self) -> None:
         """Refuse what is new, finish what is running within the time for it, stop the workers."""
         self.stopping = True
-        await asyncio.to_thread(self._pool.close, grace=self.settings.grace)
+        await asyncio.to_thread(self._pool.close, grace=min(self.settings.grace, _LAST_GRACE))
         await asyncio.to_thread(self.workshop.close)
 
     @property
@@ -130,7 +133,7 @@ class Service:
             "places": self.places,
             "taken": self._taken,
             "lost": pool.lost,
-            "failure": pool.failure,
+            "rejected": self.rejected,
         }
 
     def worker_pids(self) -> list[int]:
@@ -219,16 +222,30 @@ class Service:
         started = time.monotonic()
         ahead = self._pool.waiting + self._pool.running
         try:
-            prediction = await asyncio.wrap_future(task.future)
+            prediction: Prediction = await asyncio.wrap_future(task.future)
         except asyncio.CancelledError:
             task.abandon()
             raise
-        took = (time.monotonic() - started) * self._pool.size / max(1, ahead)
+        waited = time.monotonic() - started
+        took = waited * self._pool.size / max(self._pool.size, ahead)
         self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * took
+        if self.metrics is not None:
+            self.metrics.hearing.observe(waited)
+            self.metrics.recognised.labels(str(prediction.sure).lower()).inc()
         return prediction
+
+    @property
+    def unready(self) -> str:
+        """Why it is not ready."""
+        if self.stopping:
+            return "the service is stopping"
+        failure = self._pool.failure
+        return f"the workers do not start ({failure})" if failure else "the workers are starting"
 
     def count_error(self, error: BaseException) -> None:
         """Note an error for the figures."""
+        if self.metrics is not None:
+            self.metrics.errors.labels(type(error).__name__).inc()
 
     def inside_library(self, path: str | os.PathLike[str]) -> Path:
         """The file or folder of the library that is meant, symbolic links resolved.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from starlette.requests import ClientDisconnect, Request
 
+from genrescope.apps.service.guards import too_large
 from genrescope.apps.service.problems import RequestError
 from genrescope.errors import DiskSpaceError
 
@@ -65,9 +66,7 @@ async def pump(request: Request, settings: Settings, write: Callable[[bytes], ob
         If the client has gone.
     """
     limit = settings.max_bytes
-    too_large = RequestError(
-        413, f"the request has more than {limit} bytes, the most that is taken; send less at once"
-    )
+    refusal = RequestError(413, too_large(limit))
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise RequestError(
             415,
@@ -76,7 +75,7 @@ async def pump(request: Request, settings: Settings, write: Callable[[bytes], ob
         )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
-        raise too_large
+        raise refusal
     started, total = time.monotonic(), 0
     loop = asyncio.get_running_loop()
     try:
@@ -88,7 +87,7 @@ async def pump(request: Request, settings: Settings, write: Callable[[bytes], ob
                 piece = message.get("body", b"")
                 total += len(piece)
                 if total > limit:
-                    raise too_large
+                    raise refusal
                 late = time.monotonic() - started - _WARM_UP
                 if late > 0 and total < late * _LEAST_RATE:
                     raise TimeoutError
@@ -172,7 +171,7 @@ class _Form:
         self._disposition = ""
         self.ended = False
 
-    def callbacks(self) -> dict[str, Any]:
+    def callbacks(self) -> Any:
         return {
             "on_part_begin": self._part_begin,
             "on_header_field": self._header_field,
