@@ -6,6 +6,7 @@ Workers import this module first, so it imports nothing that takes time.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import signal
@@ -30,6 +31,10 @@ _ONE_THREAD = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+
+# Nothing that decodes writes files; where other work does, none is nearly as large.
+_LARGEST_FILE = 1 << 30  # bytes
+_SPARE_CPU = 30  # s beyond the time limit, which is counted elsewhere and comes first
 
 _launching = threading.Lock()
 
@@ -84,11 +89,23 @@ def _without_interrupts() -> Iterator[None]:
 
 _function: Callable[[Any], Any] | None = None
 _refusal = ""
+_seconds: float | None = None
 
 
-def begin(blob: bytes, memory_limit: int | None) -> None:
-    """Make this process a worker."""
-    global _function, _refusal
+def begin(blob: bytes, memory_limit: int | None, seconds: float | None = None) -> None:
+    """Make this process a worker.
+
+    Parameters
+    ----------
+    blob : bytes
+        The function, pickled.
+    memory_limit : int, optional
+        Bytes that can be allocated beyond what its imports took.
+    seconds : float, optional
+        The time that an item may take. The parent counts it. Should the parent be gone, the
+        processor time of an item is limited to somewhat more; and no file can grow beyond 1 GiB.
+    """
+    global _function, _refusal, _seconds
     # Before anything imports NumPy, which reads them once.
     for variable in _ONE_THREAD:
         os.environ[variable] = "1"
@@ -101,6 +118,31 @@ def begin(blob: bytes, memory_limit: int | None) -> None:
     except Exception as error:  # noqa: BLE001 (told with every item)
         _refusal = f"{type(error).__name__} while a worker started: {error}"
     limit_memory(memory_limit)
+    _seconds = seconds
+    if seconds is not None and sys.platform != "win32":
+        import resource
+
+        _lower(resource.RLIMIT_FSIZE, _LARGEST_FILE)
+
+
+def _lower(limit: int, value: int) -> None:
+    """Set a soft limit of this process, as far as its hard limit allows."""
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (value if hard < 0 else min(value, hard), hard))
+
+
+def _limit_cpu() -> None:
+    """Let the item that comes now take so much processor time and no more."""
+    if _seconds is None or sys.platform == "win32":
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    so_far = used.ru_utime + used.ru_stime
+    _lower(resource.RLIMIT_CPU, math.ceil(so_far + _seconds) + _SPARE_CPU)
 
 
 def _silence() -> None:
@@ -121,18 +163,13 @@ def limit_memory(n_bytes: int | None) -> None:
         return
     import resource
 
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _lower(resource.RLIMIT_CORE, 0)
     if n_bytes is None or not sys.platform.startswith("linux"):
         return
     # RLIMIT_DATA counts what can be written; RLIMIT_AS would count the address space that
     # libraries reserve and never touch.
     with contextlib.suppress(OSError, ValueError):
-        wanted = n_bytes + _allocated()
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        if hard != resource.RLIM_INFINITY:
-            wanted = min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+        _lower(resource.RLIMIT_DATA, n_bytes + _allocated())
 
 
 def _allocated() -> int:
@@ -150,6 +187,7 @@ def run(blob: bytes) -> tuple[str, bytes]:
         if _function is None:
             return "exception", pickle.dumps(_refusal)
         item = pickle.loads(blob)  # noqa: S301 (the caller made it)
+        _limit_cpu()
         return "result", pickle.dumps(_function(item), pickle.HIGHEST_PROTOCOL)
     except GenrescopeError as error:
         return _told(error)
@@ -159,9 +197,11 @@ def run(blob: bytes) -> tuple[str, bytes]:
         return "exception", pickle.dumps(f"{type(error).__name__}: {error}")
 
 
-def attend(link: Connection, blob: bytes, memory_limit: int | None) -> None:
+def attend(
+    link: Connection, blob: bytes, memory_limit: int | None, seconds: float | None = None
+) -> None:
     """Be a worker that does one item after another, until the other end of the link is closed."""
-    begin(blob, memory_limit)
+    begin(blob, memory_limit, seconds)
     # A service manager sends SIGTERM to every process of a service at once. What is being done
     # is to be finished all the same; the parent ends its workers by SIGKILL.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

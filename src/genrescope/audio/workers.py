@@ -234,7 +234,7 @@ class _Batch:
         return ProcessPool(
             self.workers,
             initializer=begin,
-            initargs=(self.blob, self.memory_limit),
+            initargs=(self.blob, self.memory_limit, self.timeout),
             # What comes from the caller's script has to be looked for in it.
             context=SpawnContext() if b"__main__" in self.blob else QuietContext(),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ CARD_FORMAT = 1
 
 #: How far a bundle may be from what it says about itself before it is refused.
 _MAX_GENRES = 10_000
+_MAX_NAME = 500  # characters
+_LARGEST = 2**53  # beyond, JSON of other programs does not tell one number from the next
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,40 @@ class ListOf:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # An integer that no float holds has no place on a card; isfinite would raise.
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and (abs(value) <= _LARGEST if isinstance(value, int) else math.isfinite(value))
+    )
 
 
 def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+
+
+def _is_seed(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-TEXT = Rule("a string", lambda v: isinstance(v, str))
-NAME = Rule("a string that is not empty", lambda v: isinstance(v, str) and bool(v.strip()))
-COUNT = Rule("an integer, 0 or more", _is_count)
-POSITIVE = Rule("an integer, 1 or more", lambda v: _is_count(v) and v > 0)
+def _is_text(value: Any) -> bool:
+    # Half a surrogate pair, which JSON can spell, can be neither printed nor written.
+    return isinstance(value, str) and not re.search(r"[\ud800-\udfff]", value)
+
+
+def _is_name(value: Any) -> bool:
+    # Control characters would steer the terminal that a name is printed on.
+    return (
+        _is_text(value)
+        and 0 < len(value.strip()) <= len(value) <= _MAX_NAME
+        and not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
+    )
+
+
+TEXT = Rule("a string", _is_text)
+NAME = Rule(f"a string that is not empty, printable, of {_MAX_NAME} characters at most", _is_name)
+COUNT = Rule("an integer, 0 to 2**53", _is_count)
+POSITIVE = Rule("an integer, 1 to 2**53", lambda v: _is_count(v) and v > 0)
 SHARE = Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
 ABOVE_ZERO = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
 SHARE_OR_NULL = Rule("a number from 0 to 1, or null", lambda v: v is None or SHARE.test(v))
@@ -68,18 +94,18 @@ SHA256 = Rule(
 # A plain name: a card that came from elsewhere must not reach outside its own folder.
 FILE_NAME = Rule(
     "a file name without a folder",
-    lambda v: isinstance(v, str) and re.fullmatch(r"[\w][\w.\- ]*", v) is not None,
+    lambda v: isinstance(v, str) and re.fullmatch(r"[\w][\w.\- ]{0,199}", v) is not None,
 )
 TRACK_ID = Rule(
     "an integer or a string", lambda v: isinstance(v, int | str) and not isinstance(v, bool)
 )
 DIMENSION = Rule(
     "a size, or the name of a free one",
-    lambda v: (isinstance(v, str) and bool(v)) or (_is_count(v) and v > 0),
+    lambda v: _is_name(v) or (_is_count(v) and v > 0),
 )
 SEED = Rule(
     "an integer, or a list of integers",
-    lambda v: _is_count(v) or (isinstance(v, list) and all(_is_count(seed) for seed in v)),
+    lambda v: _is_seed(v) or (isinstance(v, list) and all(map(_is_seed, v))),
 )
 
 _TENSOR = {"name": NAME, "shape": ListOf(DIMENSION, at_least=2)}
@@ -180,7 +206,7 @@ def check_card(card: Any, *, where: str, schema: Mapping[str, Any] = CARD_SCHEMA
             f"format {CARD_FORMAT}; install a newer genrescope, or train the bundle again"
         )
     genres = card["genres"]
-    repeated = sorted({genre for genre in genres if genres.count(genre) > 1})
+    repeated = sorted(genre for genre, n in Counter(genres).items() if n > 1)
     if repeated:
         raise _error(where, "genres", f"names {repeated[0]} more than once", "each genre once")
     _check_shapes(card, where)
@@ -188,6 +214,8 @@ def check_card(card: Any, *, where: str, schema: Mapping[str, Any] = CARD_SCHEMA
     if not isinstance(parts, Mapping):
         raise _error(where, "parts", f"is {_quote(parts)}", "an object")
     for name, part in parts.items():
+        if not _is_name(name):
+            raise _error(where, "parts", f"has one named {_quote(name)}", NAME.words)
         _check(part, PART_SCHEMA, key=f"parts.{name}", where=where)
 
 

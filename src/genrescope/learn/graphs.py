@@ -1,18 +1,22 @@
 """ONNX graphs on disk: read under a limit, compared with what is said of them, opened.
 
-A bundle comes from anywhere. So nothing of it is run before its bytes, its tensors and their types
-are what the card says.
+A bundle comes from anywhere. So no runtime sees its graph before the bytes, the tensors and their
+types are what the card says, and the operators are those of the standard
+(:mod:`genrescope.audio.encoders.onnx_check`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genrescope.errors import BundleError, MissingExtraError
+from genrescope.audio.encoders.onnx_check import check_graph
+from genrescope.errors import BundleError, DataError, MissingExtraError
 
 __all__ = [
     "check_digest",
@@ -24,12 +28,17 @@ __all__ = [
 ]
 
 MAX_GRAPH = 512 * 2**20  # bytes
+_MAX_DEPTH = 50  # objects and lists in one another
 
 
 def read_limited(path: Path, *, limit: int = MAX_GRAPH) -> bytes:
-    """The bytes of a file; BundleError where it cannot be read or is larger than `limit`."""
+    """The bytes of a regular file; BundleError where it cannot be read or exceeds `limit`."""
     try:
-        with path.open("rb") as file:
+        # A pipe among the files of a bundle would be waited for, for ever.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleError(f"{path}: is no regular file; get the bundle again")
             data = file.read(limit + 1)
     except OSError as error:
         raise BundleError(
@@ -42,7 +51,7 @@ def read_limited(path: Path, *, limit: int = MAX_GRAPH) -> bytes:
 
 
 def parse_object(data: bytes, *, where: str) -> dict[str, Any]:
-    """JSON text as a dictionary; BundleError where it is none, or holds NaN."""
+    """JSON text as a dictionary; BundleError where it is none, is nested deeply, or holds NaN."""
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON number")
@@ -55,7 +64,14 @@ def parse_object(data: bytes, *, where: str) -> dict[str, Any]:
         ) from error
     if not isinstance(card, dict):
         raise BundleError(f"{where}: holds no JSON object; get the bundle again")
-    return card
+    # Python gives up somewhere beyond; everything that walks through a card should not.
+    level: list[Any] = [card]
+    for _ in range(_MAX_DEPTH):
+        inside = [held.values() if isinstance(held, dict) else held for held in level]
+        level = [value for held in inside for value in held if isinstance(value, dict | list)]
+        if not level:
+            return card
+    raise BundleError(f"{where}: is nested more than {_MAX_DEPTH} deep; get the bundle again")
 
 
 def check_digest(data: bytes, said: Mapping[str, Any], *, where: str) -> None:
@@ -80,7 +96,7 @@ def open_session(
     outputs: Sequence[Mapping[str, Any]],
     where: str,
 ) -> Any:
-    """An onnxruntime session on one thread, if the graph has these tensors.
+    """An onnxruntime session on one thread, if the graph may be run and has these tensors.
 
     Parameters
     ----------
@@ -98,8 +114,15 @@ def open_session(
     Raises
     ------
     BundleError
-        If it cannot be opened, or has other tensors.
+        If it cannot be opened, has other tensors, or is refused by
+        :func:`~genrescope.audio.encoders.onnx_check.check_graph`.
     """
+    try:
+        told = check_graph(graph)
+    except DataError as error:
+        raise BundleError(f"{where}: {error}; get the bundle again, or another") from error
+    _compare(told.inputs, inputs, "input", where)
+    _compare(told.outputs, outputs, "output", where)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -115,6 +138,7 @@ def open_session(
         raise BundleError(
             f"{where}: the graph cannot be opened ({one_line(error)}); get the bundle again"
         ) from error
+    # Again, as the runtime reads it.
     _compare(session.get_inputs(), inputs, "input", where)
     _compare(session.get_outputs(), outputs, "output", where)
     return session

@@ -44,6 +44,7 @@ from genrescope.audio.encoders.base import (
     resample,
 )
 from genrescope.audio.encoders.cache import ABOUT, encoder_folder
+from genrescope.audio.encoders.onnx_check import check_graph
 from genrescope.audio.mel import mel_spectrogram, power_to_db
 from genrescope.errors import AudioNotFiniteError, DataError
 
@@ -62,6 +63,16 @@ MAX_GRAPH = 2 * 2**30  # bytes; a serialised graph cannot be larger
 
 _AXES = {"mel": {"batch", "time", "band"}, "samples": {"batch", "time"}}
 _RATES = (1_000, 384_000)  # Hz
+# A declaration comes from anywhere, too; beyond, it asks for memory rather than for sound.
+_MOST = {
+    "n_fft": 1 << 16,
+    "hop": 1 << 16,
+    "bands": 1 << 12,
+    "length": 1 << 26,
+    "step": 1 << 26,
+    "size": 1 << 20,
+}
+_MAX_DECLARATION = 1 << 24  # bytes
 
 
 def _log_compressed(power: FloatArray) -> FloatArray:
@@ -127,13 +138,13 @@ def check_declaration(said: Any, *, where: str) -> dict[str, Any]:
     if not (_is_positive(said.get("sample_rate")) and low <= said["sample_rate"] <= high):
         raise refuse("sample_rate", said.get("sample_rate"), f"Hz, {low} to {high}")
     given = said.get("input")
-    if not isinstance(given, dict) or given.get("kind") not in _AXES:
+    if not isinstance(given, dict) or str(given.get("kind")) not in _AXES:
         raise refuse("input.kind", given, " or ".join(_AXES))
     numbers = ["length", "step"] + (["n_fft", "hop", "bands"] if given["kind"] == "mel" else [])
     for key in numbers:
-        if not _is_positive(given.get(key)):
-            raise refuse(f"input.{key}", given.get(key), "an integer, 1 or more")
-    if given["kind"] == "mel" and given.get("scale") not in SCALES:
+        if not (_is_positive(given.get(key)) and given[key] <= _MOST[key]):
+            raise refuse(f"input.{key}", given.get(key), f"an integer, 1 to {_MOST[key]:,}")
+    if given["kind"] == "mel" and str(given.get("scale")) not in SCALES:
         raise refuse("input.scale", given.get("scale"), "one of " + ", ".join(SCALES))
     layout = given.get("layout")
     names = [axis for axis in layout if axis != 1] if isinstance(layout, list) else []
@@ -141,8 +152,12 @@ def check_declaration(said: Any, *, where: str) -> dict[str, Any]:
         axes = "batch, time and band" if given["kind"] == "mel" else "batch and time"
         raise refuse("input.layout", layout, f"a list of {axes}, batch first, and 1s")
     outputs = said.get("embedding")
-    if not isinstance(outputs, dict) or not _is_positive(outputs.get("size")):
-        raise refuse("embedding", outputs, "its tensor and size")
+    if not (
+        isinstance(outputs, dict)
+        and _is_positive(outputs.get("size"))
+        and outputs["size"] <= _MOST["size"]
+    ):
+        raise refuse("embedding", outputs, f"its tensor and size, 1 to {_MOST['size']:,}")
     tags = said.get("tags")
     if tags is not None and not (
         isinstance(tags, dict)
@@ -186,22 +201,27 @@ def read_declared(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_GRAPH + 1)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); name an ONNX graph"
         ) from error
+    if len(data) > MAX_GRAPH:
+        raise DataError(f"{path}: has more than {MAX_GRAPH:,} bytes; no ONNX graph is larger")
+    return data
 
 
 def _read_declaration(path: Path, *, graph: Path) -> dict[str, Any]:
     try:
-        said = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            said = json.loads(file.read(_MAX_DECLARATION))
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); it has to say what {graph.name} "
             "reads (see genrescope.audio.encoders.graph for an example)"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not JSON ({_one_line(error)}); correct it") from error
     return check_declaration(said, where=str(path))
 
@@ -409,6 +429,12 @@ class GraphEncoder(WindowEncoder):
             return self._session
 
     def _new_session(self) -> Any:
+        # Opened from bytes, so that a graph cannot have other files read.
+        with self.path.open("rb") as file:
+            graph = file.read(MAX_GRAPH)
+        if hashlib.sha256(graph).hexdigest() != self.sha256:
+            raise DataError(f"encoder {self.name}: {self.path} was changed; install it again")
+        self._check(graph)
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -416,13 +442,8 @@ class GraphEncoder(WindowEncoder):
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # Opened from bytes, so that a graph cannot have other files read.
-        with self.path.open("rb") as file:
-            graph = file.read(MAX_GRAPH)
-        if hashlib.sha256(graph).hexdigest() != self.sha256:
-            raise DataError(f"encoder {self.name}: {self.path} was changed; install it again")
         try:
-            session = onnxruntime.InferenceSession(
+            return onnxruntime.InferenceSession(
                 graph, sess_options=options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
@@ -430,15 +451,28 @@ class GraphEncoder(WindowEncoder):
                 f"encoder {self.name}: the graph cannot be opened ({_one_line(error)}); it has to "
                 "be ONNX, with its weights inside"
             ) from error
+
+    def _check(self, graph: bytes) -> None:
+        """Compare the graph with its declaration, before a runtime sees it."""
+        try:
+            # Sound is encoded in processes with a time limit, so that loops may be.
+            told = check_graph(graph, loops=True)
+        except DataError as error:
+            raise DataError(f"encoder {self.name}: {error}; it cannot be used") from error
         said = self.declaration
-        there = {tensor.name for tensor in (*session.get_inputs(), *session.get_outputs())}
-        for part in ("input", "embedding", "tags"):
-            if part in said and said[part] is not None and said[part]["tensor"] not in there:
+        inputs = [tensor.name for tensor in told.inputs]
+        outputs = [tensor.name for tensor in told.outputs]
+        if inputs != [said["input"]["tensor"]]:
+            raise DataError(
+                f"encoder {self.name}: the graph has the inputs {inputs}, its declaration says "
+                f"input.tensor = {said['input']['tensor']}; correct that"
+            )
+        for part in ("embedding", "tags"):
+            if said.get(part) is not None and said[part]["tensor"] not in outputs:
                 raise DataError(
-                    f"encoder {self.name}: the graph has the tensors {sorted(there)}, its "
+                    f"encoder {self.name}: the graph has the outputs {outputs}, its "
                     f"declaration says {part}.tensor = {said[part]['tensor']}; correct that"
                 )
-        return session
 
     def __getstate__(self) -> dict[str, Any]:
         # A session cannot be pickled; it is opened again from the file.

@@ -7,16 +7,20 @@ encoding"). Nothing here knows a schema: a reader gets numbers and bytes, a writ
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from genrescope.errors import DataError
 
-__all__ = ["field", "packed", "read_fields", "read_varint", "varint"]
+__all__ = ["field", "iter_fields", "packed", "read_fields", "read_varint", "varint"]
+
+_Data = TypeVar("_Data", bytes, memoryview)
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MAX_FIELD = 2**29 - 1  # a larger number is read as another one by readers that cut it off
 
 
-def read_varint(data: bytes, start: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, start: int) -> tuple[int, int]:
     """A number of seven bits a byte, the lowest first.
 
     Parameters
@@ -67,14 +71,23 @@ def read_fields(data: bytes) -> list[tuple[int, int | bytes]]:
     DataError
         If it is no message.
     """
-    found: list[tuple[int, int | bytes]] = []
+    return list(iter_fields(data))
+
+
+def iter_fields(data: _Data) -> Iterator[tuple[int, int | _Data]]:
+    """The fields of a message one by one, and of a memoryview without a copy.
+
+    Yields and raises as :func:`read_fields` returns and raises.
+    """
     pos = 0
     while pos < len(data):
         tag, pos = read_varint(data, pos)
-        kind = tag & 7
+        kind, number = tag & 7, tag >> 3
+        if not 0 < number <= _MAX_FIELD:
+            raise DataError(f"byte {pos}: {number} is no number of a field; the file is damaged")
         if kind == _VARINT:
             value, pos = read_varint(data, pos)
-            found.append((tag >> 3, value))
+            yield number, value
             continue
         if kind == _BYTES:
             size, pos = read_varint(data, pos)
@@ -82,9 +95,8 @@ def read_fields(data: bytes) -> list[tuple[int, int | bytes]]:
             size = {_FIXED64: 8, _FIXED32: 4}.get(kind, -1)
         if size < 0 or pos + size > len(data):
             raise DataError(f"byte {pos}: a field reaches past the end; the file is damaged")
-        found.append((tag >> 3, data[pos : pos + size]))
+        yield number, data[pos : pos + size]
         pos += size
-    return found
 
 
 def varint(value: int) -> bytes:
