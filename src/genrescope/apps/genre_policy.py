@@ -72,7 +72,8 @@ class Policy:
         Write only what is at least so probable. It can ask for more than the recogniser does, not
         for less: what it is not sure of is not written.
     subgenres : bool
-        Write the genre and the sub-genres below it, each as a value.
+        Write the genre and the most probable sub-genre of it (with what lies between, where there
+        is something), each as a value.
     names : GenreNames or None
         The owner's own names for our genres.
     keep_genres : tuple of str
@@ -267,12 +268,12 @@ def _reason(prediction: Prediction, policy: Policy) -> str:
 def _wanted(prediction: Prediction, policy: Policy) -> tuple[list[str], str]:
     """The values to write, and the first genre that was left out for want of a name."""
     least = policy.min_confidence or 0.0
-    genres = [prediction.best]
+    genres: tuple[str, ...] = (prediction.best,)
     if policy.subgenres:
-        for branch in prediction.branches:
-            # What is part of another genre than the one that is written would contradict it.
-            if branch.path[0] == prediction.best and branch.probability >= least:
-                genres += branch.path[1:]
+        # Most probable first. What is part of another genre than the one that is written would
+        # contradict it; what is less probable than asked for is not written either.
+        fitting = (b for b in prediction.branches if b.path[0] == prediction.best)
+        genres = next((b.path for b in fitting if b.probability >= least), genres)
     values: dict[str, str] = {}
     missing = ""
     for genre in dict.fromkeys(genres):

@@ -20,6 +20,7 @@ from genrescope.apps.cli.info import info
 from genrescope.apps.cli.lab import lab
 from genrescope.apps.cli.look import look
 from genrescope.apps.cli.model import model
+from genrescope.apps.cli.playlist import playlist
 from genrescope.apps.cli.predict import predict
 from genrescope.apps.cli.robustness import robustness
 from genrescope.apps.cli.runs import runs
@@ -57,7 +58,7 @@ def _root(
 
 for command in (
     predict, demo, info, look, explain, evaluate, teach, robustness, audit, lab, runs, undo, serve,
-    tag,
+    tag, playlist,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(fma, name="fma")

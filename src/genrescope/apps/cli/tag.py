@@ -318,7 +318,7 @@ class _Work:
     def _count(self, proposal: Proposal) -> None:
         self.actions[proposal.action] += 1
         if proposal.writes:
-            self.genres["; ".join(proposal.proposed)] += 1
+            self.genres.update(name for name in proposal.proposed if name not in proposal.now)
             self.written += self.tagger is not None
 
     # --- the end -----------------------------------------------------------
@@ -367,20 +367,28 @@ class _Work:
         shown = self.genres.most_common(_TOP)
         named = [f"{n} {printable(genre)}" for genre, n in shown]
         if rest := sum(self.genres.values()) - sum(n for _, n in shown):
-            named.append(f"{rest} others")
+            named.append(f"{rest} of others")
         if len(named) > 1:
             tell(f" {', '.join(named)}.")
         if self.tagger is None:
             if count["write"] and not self.interrupts.happened:
-                how = f": {self.line}" if self.line else " the same command with --write does."
-                tell(f" Nothing was changed. To write this{how}")
+                tell(" Nothing was changed. To write this:")
+                self._tell_whole(f"   {self.line or 'the same command with --write'}")
             else:
                 tell(" Nothing was changed.")
         elif self.written:
-            run = self.tagger.run
-            tell(f" This was run {run}. To take it back: genrescope undo {run}")
+            tell(f" To take it back: genrescope undo {self.tagger.run}")
         else:
             tell(" Nothing was written.")
+
+    @staticmethod
+    def _tell_whole(line: str) -> None:
+        """A line to copy, which is not to be broken between words."""
+        import sys
+
+        from genrescope.apps.cli.render import console, printable
+
+        console(sys.stderr).print(printable(line), soft_wrap=True)
 
     def _stopped(self, tell: Any) -> int:
         if self.tagger is not None:

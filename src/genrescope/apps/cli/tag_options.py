@@ -79,7 +79,9 @@ MinConfidence = Annotated[
 Subgenres = Annotated[
     bool,
     typer.Option(
-        "--subgenres", help="The genre and its sub-genres, each as a value.", rich_help_panel=_RULES
+        "--subgenres",
+        help="The genre and its most probable sub-genre, each as a value.",
+        rich_help_panel=_RULES,
     ),
 ]
 Names = Annotated[
