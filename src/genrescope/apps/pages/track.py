@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nicegui import ui
 
 from genrescope.apps.pages.shell import page_frame
+from genrescope.apps.pages.theme import mark
 from genrescope.apps.pages.track_samples import Sample, samples
 from genrescope.audio.decode import AUDIO_SUFFIXES
 
@@ -80,16 +81,16 @@ def _samples(found: tuple[Sample, ...]) -> str:
             "<code>genrescope demo</code> fetches them. "
         )
         + "They have no genre; see what it makes of them.</p>"
-        f"<ul class=samples>{''.join(map(_sample, own))}</ul>"
+        f"<ul class='samples own'>{''.join(map(_sample, own))}</ul>"
     )
     return "".join(parts)
 
 
 def _sample(one: Sample) -> str:
-    note = f" <small>{escape(one.note)}</small>" if one.note else ""
+    note = f"<small>{mark(one.note, [])}{escape(one.note)}</small>" if one.note else ""
     return (
         f'<li><button type="button" class="gs-button" data-sample="{escape(one.key)}">'
-        f"{escape(one.label[:1].upper() + one.label[1:])}{note}</button></li>"
+        f"<span>{escape(one.label[:1].upper() + one.label[1:])}</span>{note}</button></li>"
     )
 
 
@@ -118,6 +119,7 @@ _RESULT = """
   </header>
   <div class="two">
     <div class="answer" id="answer" aria-live="polite" aria-busy="true"></div>
+    <div class="answer more" id="more"></div>
     <div class="scene">
       <div class="transport">
         <button type="button" id="play" class="gs-button primary" disabled>
@@ -149,7 +151,7 @@ _RESULT = """
       (with Shift by five), Home and End, Space plays.</p>
       <section id="why" class="why" aria-labelledby="why-title">
         <h2 id="why-title">What spoke for it?</h2>
-        <p class="gs-quiet">Parts of the sound are hidden, some 1,500 times in all, and the
+        <p class="gs-quiet">Parts of the sound are hidden, many hundred times over, and the
         recogniser is asked again. What it misses most spoke for the genre.</p>
         <div class="asking">
           <label for="why-genre">Genre</label> <select id="why-genre"></select>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from genrescope.apps.clips import CLIPS, cache_folder
@@ -21,7 +22,7 @@ class Sample:
     key : str
         What the page calls it.
     label : str
-        What a person reads.
+        What a person reads: title and artist of a clip.
     note : str
         The genre that the archive gives it; empty for our own.
     path : Path
@@ -57,7 +58,7 @@ def samples() -> tuple[Sample, ...]:
     clips = [
         Sample(
             str(clip.track_id),
-            f"No. {clip.track_id}",
+            _label(folder / clip.file),
             clip.genre,
             folder / clip.file,
             clip.track_id,
@@ -68,3 +69,11 @@ def samples() -> tuple[Sample, ...]:
     own = Path(tempfile.gettempdir()) / "genrescope-pieces"
     pieces = [Sample(name.replace(" ", "-"), name, "", own / f"{name}.wav") for name in PIECES]
     return (*clips, *pieces)
+
+
+@lru_cache(maxsize=64)
+def _label(path: Path) -> str:
+    from genrescope.catalog.tags import read_tags
+
+    tags = read_tags(path)
+    return ", ".join(part for part in (tags.title, tags.artist) if part) or path.name

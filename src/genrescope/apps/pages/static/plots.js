@@ -8,7 +8,8 @@ const TOP_HZ = 15000;
 const LINES_HZ = [250, 1000, 4000];
 const FOR = [77, 155, 255];
 const AGAINST = [255, 154, 60];
-const WIDE = 64; // CSS pixels: narrower moments have no room for a word
+const WIDE = 112; // CSS pixels: narrower moments have no room for a word,
+const NARROW = 30; // and narrower ones than this not even for three letters
 
 const mel = (hz) => (hz < 1000 ? (3 * hz) / 200 : 15 + Math.log(hz / 1000) / (Math.log(6.4) / 27));
 const height = (hz) => mel(hz) / mel(TOP_HZ);
@@ -39,6 +40,14 @@ export function clock(seconds, whole = false) {
   const minutes = Math.floor(tenths / 600);
   const rest = (tenths - 600 * minutes) / 10;
   return minutes + ":" + (whole ? String(Math.floor(rest)).padStart(2, "0") : rest.toFixed(1).padStart(4, "0"));
+}
+
+// The first letters of a name, as many as tell it from the others, three at least.
+function short(name, names) {
+  let length = 3;
+  while (length < name.length && names.some((one) => one !== name && one.slice(0, length) === name.slice(0, length)))
+    length++;
+  return name.slice(0, length);
 }
 
 function bytes(text) {
@@ -200,6 +209,10 @@ export class Plots {
   play() {
     const started = this.audio.play();
     if (started) started.catch(() => {}); // a browser may refuse, or the sound was changed meanwhile
+  }
+
+  get sounding() {
+    return !this.audio.paused;
   }
 
   toggle() {
@@ -452,7 +465,10 @@ export class Plots {
       const word = document.createElement("span");
       word.className = "word";
       word.textContent = best;
-      button.append(mark(answer.marks[best]), word);
+      const few = document.createElement("span");
+      few.className = "few";
+      few.textContent = short(best, Object.keys(answer.probabilities));
+      button.append(mark(answer.marks[best]), word, few);
       button.addEventListener("click", () => {
         for (const one of strip.children) one.tabIndex = -1;
         button.tabIndex = 0;
@@ -488,6 +504,8 @@ export class Plots {
   fit() {
     const strip = this.at("moments");
     const widths = [...strip.children].map((one) => one.getBoundingClientRect().width);
-    strip.classList.toggle("tight", widths.some((width) => width && width < WIDE));
+    const least = Math.min(...widths.filter((width) => width > 0));
+    strip.classList.toggle("tight", least < WIDE);
+    strip.classList.toggle("tightest", least < NARROW);
   }
 }

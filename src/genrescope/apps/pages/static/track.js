@@ -191,6 +191,7 @@ class Track extends HTMLElement {
     this.at("answer").replaceChildren(
       el("div", { className: "verdict" }, el("p", { className: "waiting" }, "Listening …"), el("progress", { "aria-label": "Listening" }))
     );
+    this.at("more").replaceChildren();
     this.at("over-time").hidden = true;
     this.at("rows").replaceChildren();
     this.at("moments").replaceChildren();
@@ -216,7 +217,9 @@ class Track extends HTMLElement {
     if (answer.title) this.at("title").textContent = answer.title;
     this.at("artist").textContent = [answer.artist, answer.title ? answer.file : null].filter(Boolean).join(" · ");
     const box = this.at("answer");
-    box.replaceChildren(...this.said(answer));
+    const [verdict, ...more] = this.said(answer);
+    box.replaceChildren(verdict);
+    this.at("more").replaceChildren(...more);
     box.setAttribute("aria-busy", "false");
     this.plots.over(answer);
     const select = this.at("why-genre");
@@ -302,7 +305,7 @@ class Track extends HTMLElement {
     const facts = [
       ["Genre in the tags", answer.tagged_genres.length ? answer.tagged_genres.join(", ") : "none"],
       ["Heard by", answer.sources.join(", ")],
-      ["Length", clock(answer.duration, true)],
+      ["Length", clock(Math.round(answer.duration), true)],
     ];
     parts.push(
       el("h2", { textContent: "The file" }),
@@ -378,6 +381,7 @@ class Track extends HTMLElement {
       plots.piece(look);
     }
     plots.explain(why);
+    if (!plots.sounding && (plots.time < first || plots.time > last)) plots.seek(first);
     const shown = el("button", { type: "button", className: "gs-button small", "aria-pressed": "true", textContent: "Over the spectrogram" });
     shown.addEventListener("click", () => {
       const on = shown.getAttribute("aria-pressed") !== "true";
@@ -404,7 +408,8 @@ class Track extends HTMLElement {
       el("details", {}, el("summary", { textContent: "Is that true?" }), ...why.is_it_true.map((line) => el("p", { className: "gs-quiet", textContent: line })))
     );
     box.hidden = false;
-    this.at("stack").scrollIntoView({ block: "nearest" });
+    const stack = this.at("stack").getBoundingClientRect();
+    if (stack.bottom < 0 || stack.top > innerHeight) this.at("stack").scrollIntoView({ block: "nearest" });
   }
 }
 
