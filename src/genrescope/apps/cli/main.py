@@ -29,6 +29,7 @@ from genrescope.apps.cli.tag import tag
 from genrescope.apps.cli.teach import teach
 from genrescope.apps.cli.train import train
 from genrescope.apps.cli.undo import undo
+from genrescope.apps.cli.watch import watch
 from genrescope.errors import GenrescopeError
 
 app = typer.Typer(
@@ -58,7 +59,7 @@ def _root(
 
 for command in (
     predict, demo, info, look, explain, evaluate, teach, robustness, audit, lab, runs, undo, serve,
-    tag, playlist,
+    tag, playlist, watch,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(fma, name="fma")

@@ -246,7 +246,7 @@ def command_line(context: typer.Context, *more: str) -> str:
         if context.get_parameter_source(str(parameter.name)) is None or value is None:
             continue
         if parameter.param_type_name == "argument":
-            given += [str(one) for one in value]
+            given += [str(one) for one in (value if isinstance(value, list) else [value])]
         elif context.get_parameter_source(str(parameter.name)).name == "COMMANDLINE":  # type: ignore[union-attr]
             words += _words(parameter, value)
     # A name that begins with a dash would be taken for an option.
