@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genrescope.errors import DataError, MissingExtraError, TrainingError
+from genrescope.learn.card_parts import is_fma_small
 from genrescope.learn.known import ALIKE, VERSION, pack_text, place_among
 from genrescope.learn.parts import NewPart
 from genrescope.learn.resampling import artist_units, interval, resamples, sum_by_unit
@@ -38,6 +39,9 @@ except ImportError as error:  # pragma: no cover - the tests have them
         "training the map of known tracks", extra="train", package="scikit-learn and onnx"
     ) from error
 
+if TYPE_CHECKING:
+    from genrescope.learn.recipe import Run
+
 __all__ = [
     "FEWEST",
     "KnownData",
@@ -45,6 +49,7 @@ __all__ = [
     "Space",
     "draw_map",
     "fit_space",
+    "known_of_run",
     "known_part",
     "measure",
 ]
@@ -368,6 +373,44 @@ def measure(
             same_map[mine] = y[order[:, :near]] == asked[:, None]
             voted_map[mine] = _vote(y[order], len(data.genres)) == asked
     return Measured(same_genre, likeness, voted, same_map, voted_map, same_artist)
+
+
+def known_of_run(run: Run, statistics: FloatArray) -> tuple[NewPart, dict[str, Any]] | None:
+    """The part "known" of the recogniser that a run trains.
+
+    Parameters
+    ----------
+    run : Run
+        Whose tracks will be known, and whose folds are used.
+    statistics : np.ndarray [shape=(n, n_statistics), float32]
+        Of these tracks, as they are.
+
+    Returns
+    -------
+    (NewPart, dict) or None
+        As :func:`known_part`; None where it cannot be made, which is reported.
+    """
+    data = run.data
+    names = data.artist_name if data.artist_name is not None else np.full(len(data), "")
+    try:
+        return known_part(
+            KnownData(
+                statistics=statistics,
+                y=run.y,
+                genres=run.genres,
+                artists=data.artist_id,
+                folds=run.folds,
+                track_ids=data.track_id,
+                titles=data.title.tolist(),
+                names=names.tolist(),
+                teacher=data.vggish,
+                fma=is_fma_small(data.track_id),
+            ),
+            seed=run.recipe.seed,
+        )
+    except TrainingError as error:
+        run.report("note", text=f"no map of known tracks: {error}")
+        return None
 
 
 def known_part(
