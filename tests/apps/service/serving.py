@@ -1,0 +1,144 @@
+"""A real server for tests, in a thread of the test or as the command."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import soundfile as sf
+import uvicorn
+
+from genrescope.apps.service import Service, Settings, create_app
+from genrescope.apps.service.run import _Server
+from genrescope.learn.recogniser import Recogniser
+from tests.apps.command import COMMAND, environment
+
+TOKEN = "a-token-of-these-tests-1234"
+PATIENCE = 60.0  # s
+
+
+def until(true: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+    return found
+
+
+def sound(seconds: float = 2.0, *, seed: int = 0, form: str = "WAV") -> bytes:
+    """A file of noise with a beat."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * 22_050)) / 22_050
+    y = 0.3 * np.sin(2 * np.pi * (200 + 50 * seed) * t) + 0.1 * rng.normal(size=len(t))
+    file = io.BytesIO()
+    sf.write(file, y.astype(np.float32), 22_050, format=form)
+    return file.getvalue()
+
+
+@dataclass
+class Running:
+    """A server that runs in this process."""
+
+    url: str
+    port: int
+    service: Service
+    app: Any
+    server: uvicorn.Server
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False, **options)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def left(self) -> list[str]:
+        """What lies in the folder for uploads."""
+        return sorted(os.listdir(self.service.workshop.folder))
+
+
+@contextmanager
+def serving(**changes: Any) -> Iterator[Running]:
+    """Serve in a thread, with one worker unless told otherwise; ready when given."""
+    settings = Settings(**{"port": 0, "workers": 1, "grace": 5.0, **changes})
+    app = create_app(settings, pages=False)
+    service = app.state.genrescope
+    lines: list[str] = []
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, http="h11", log_config=None, timeout_graceful_shutdown=5
+    )
+    server = _Server(config, settings=settings, service=service, tell=lines.append)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        until(lambda: lines or not thread.is_alive())
+        until(lambda: service.ready)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Running(f"http://127.0.0.1:{port}", port, service, app, server)
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def command(*arguments: str | Path, **env: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """``genrescope serve`` without pages on a free port; gives its URL and the process."""
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--no-pages", "--port", "0", *map(os.fspath, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(OMP_NUM_THREADS="1", **env),
+    )
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"serves at (http://\S+)", line)
+        assert found, line + process.stderr.read()
+        until(lambda: httpx.get(found[1] + "/readyz", trust_env=False).status_code == 200)
+        yield found[1], process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+# --- what a worker may be made to do, by what is in a file -----------------------------------
+
+
+def hear_or_do(recogniser: Recogniser, hearing: Any) -> Any:
+    """As the worker of the service, but for files that begin with a word it knows."""
+    from genrescope.apps.service.service import _hear
+
+    if hearing.path:
+        word, _, rest = Path(hearing.path).read_bytes()[:200].partition(b"\n")
+        if word == b"CRASH":
+            os.abort()
+        if word == b"MEMORY":
+            np.ones(1 << 29, np.uint8).sum()
+        if word == b"BUG":
+            raise KeyError(hearing.path)
+        if word == b"WAIT":  # until the file named in it is there
+            flag = Path(os.fsdecode(rest))
+            flag.with_name("begun").touch()
+            while not flag.exists():
+                time.sleep(0.01)
+            return recogniser.predict(np.random.default_rng(0).normal(size=44_100), sr=22_050)
+    return _hear_again(recogniser, hearing) if _hear is hear_or_do else _hear(recogniser, hearing)
+
+
+from genrescope.apps.service import service as _module  # noqa: E402
+
+_hear_again = _module._hear
