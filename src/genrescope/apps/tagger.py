@@ -224,7 +224,7 @@ def _undo_one(
         now = scan.field.values
         said = f"{_listed(now)} -> {_listed(entry.old)}"
         same_sound = scan.audio_digest() == plan.sound
-        if same_sound and scan.kept == plan.kept:
+        if same_sound and now == plan.old:
             return Undone(at, "as before", f"{at}: has its old genres already", entry.old, now)
         why = ""
         if not same_sound:
@@ -315,7 +315,8 @@ def _carry_out(
             fill(part)
         except OSError as error:
             raise _no_copy(work.path, error) from error
-        after = _check_copy(scan, part, work.path, new=new)
+        sound = scan.audio_digest()
+        after = _check_copy(scan, part, work.path, new=new, sound=sound)
         identity = work.settle()
         run.plan(
             entry,
@@ -328,7 +329,7 @@ def _carry_out(
                 after=identity,
                 digest_before=digest_of(work.path),
                 digest_after=digest_of(work.temporary),
-                sound=scan.audio_digest(),
+                sound=sound,
                 kept_times=kept_times,
                 undoes=undoes,
             ),
@@ -342,7 +343,8 @@ def _carry_out(
             run.leave(entry)
 
 
-def _check_copy(scan: Scan, part: Any, path: Path, *, new: tuple[str, ...]) -> Scan:
+def _check_copy(scan: Scan, part: Any, path: Path, *, new: tuple[str, ...], sound: str) -> Scan:
+    """Read the copy back, by our eyes and by mutagen's; nothing but genres may differ."""
     part.flush()
     part.seek(0)
     after = Scan(part, str(path))
@@ -351,8 +353,14 @@ def _check_copy(scan: Scan, part: Any, path: Path, *, new: tuple[str, ...]) -> S
             f"{path}: {after.field.container} would hold {_listed(after.field.values)} instead of "
             f"{_listed(new)}; nothing was changed. Name the genre in another way"
         )
-    if after.audio_digest() != scan.audio_digest():
+    if after.audio_digest() != sound:
         raise TagError(f"{path}: the copy does not hold the same sound; nothing was changed")
+    converted = after.id3_version != scan.id3_version
+    if not converted and after.others_digest() != scan.others_digest():
+        raise TagError(f"{path}: the copy does not hold the same other tags; nothing was changed")
+    read = scan.as_read()
+    if read is not None and after.as_read(like=scan) != read:
+        raise TagError(f"{path}: the copy's other tags read otherwise; nothing was changed")
     return after
 
 

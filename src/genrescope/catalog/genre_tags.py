@@ -1,27 +1,62 @@
-"""The genre fields of a music file, read and written as each container means them."""
+"""The genre fields of a music file, read and written as each container means them.
+
+Several genres are several values, never one text with marks between: ID3 (mp3, aiff, wav, tta) in
+one ``TCON`` frame, Vorbis comments (flac, ogg, opus, spx) under a key each, MP4 in one ``©gen``
+atom, ASF (wma) as ``WM/Genre`` attributes, APEv2 (wv, ape, mpc, tak, ofr) in one item. Nothing else
+is touched: a file is not written from what a parser understood of it, but byte ranges are
+exchanged, so that a frame nobody knows, the order of comments and a picture stay what they are.
+What was there can be put back to the byte. The modules of ``catalog/containers`` say what each
+container does in its special cases.
+
+Raw AAC, AC-3, AU, CAF, Matroska, W64, RF64 and DSD files are refused: they have no genre field, or
+none that is agreed upon.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, TypeVar
 
+from genrescope.catalog.containers.base import Id3Version, Kept, Layout, apply_patches
 from genrescope.errors import TagError
 
-__all__ = ["CONTAINERS", "GenreField", "Id3Version", "read_genre_field", "write_genre_field"]
-
-Id3Version = Literal["keep", 3, 4]
+__all__ = [
+    "CONTAINERS",
+    "GenreField",
+    "Id3Version",
+    "Scan",
+    "read_genre_field",
+    "write_genre_field",
+]
 
 CONTAINERS = (
     "ID3v2.4", "ID3v2.3", "ID3v2.2", "ID3v1", "Vorbis comment", "MP4", "ASF", "APEv2", "RIFF INFO",
 )  # fmt: skip
 """Where genres can stand; what :attr:`GenreField.container` may be."""
 
-_KEYS = {"MP4": "\xa9gen", "ASF": "WM/Genre", "APEv2": "Genre", "Vorbis comment": "genre"}
+_T = TypeVar("_T")
+
+_CHUNK = 1 << 20
+_GENRE_KEYS = ("tcon", "genre", "\xa9gen", "wm/genre")
+_APE_FAMILY = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"tBaK", b"OFR ")
+_REFUSED = {
+    b"\x1aE\xdf\xa3": "Matroska",
+    b"caff": "CAF",
+    b".snd": "AU",
+    b"RF64": "RF64",
+    b"BW64": "BW64",
+    b"riff": "W64",
+    b"DSD ": "DSF",
+    b"FRM8": "DSDIFF",
+    b"\x0bw": "AC-3",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +66,10 @@ class GenreField:
     Attributes
     ----------
     container : str
-        One of `CONTAINERS`; for a file without tags, the one that a genre would be written to.
+        One of `CONTAINERS`; for a file without genres, the one they would be written to.
     values : tuple of str
-        Native values in order, as written; ID3 and MP4 numbers stand as the names they mean.
+        Native values in order, as written; ID3 and MP4 numbers stand as the names they mean. One
+        text with marks in it is one value (:func:`~genrescope.catalog.genres.split_genres`).
     """
 
     container: str
@@ -41,55 +77,137 @@ class GenreField:
 
 
 class Scan:
-    """What a file holds, and how to write it anew with other genres."""
+    """What a file holds, and how to write it anew with other genres.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        An open file.
+    name : str
+        Its name, for messages.
+
+    Attributes
+    ----------
+    field : GenreField
+        The genres.
+    kept : dict
+        What puts the genre fields back to the byte; JSON.
+
+    Raises
+    ------
+    TagError
+        If the file is in no container with genres, or damaged.
+    """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file, self._name = file, name
-        file.seek(0)
-        opened = _open(file, name)
-        self.field = _field(opened)
-        self.kept: dict[str, Any] = {"values": list(self.field.values)}
+        self._layout = self._told(lambda: _layout(file))
+        self.field = GenreField(self._layout.container, self._layout.values)
+        self.kept: Kept = self._layout.kept
+        self._opened: Any = None
 
     def audio_digest(self) -> str:
-        """A digest of the sound."""
-        return hashlib.blake2b(self.field.container.encode(), digest_size=16).hexdigest()
+        """A digest of the sound alone, as hex digits; no tag changes it."""
+        digest = hashlib.blake2b(digest_size=16)
+        for start, end in self._layout.sound():
+            self._file.seek(start)
+            while start < end:
+                data = self._file.read(min(_CHUNK, end - start))
+                if not data:
+                    break
+                digest.update(data)
+                start += len(data)
+        return digest.hexdigest()
+
+    def others_digest(self) -> str:
+        """A digest of all that is neither genre nor sound: other tags, pictures, headers."""
+        digest = hashlib.blake2b(digest_size=16)
+        for piece in self._layout.others():
+            digest.update(struct.pack("<Q", len(piece)) + piece)
+        return digest.hexdigest()
+
+    def as_read(self, like: Scan | None = None) -> dict[str, str] | None:
+        """All tags but genres as mutagen understands them, which has no part in the writing.
+
+        Parameters
+        ----------
+        like : Scan, optional
+            Take the file for what this one was taken for.
+
+        Returns
+        -------
+        dict or None
+            Key to a digest of the value; None where mutagen cannot read the file.
+        """
+        import mutagen
+
+        try:
+            self._file.seek(0)
+            if like is None or like._opened is None:
+                self._opened = mutagen.File(self._file)
+            else:
+                self._opened = like._opened(self._file)
+        except Exception:  # noqa: BLE001 - a parser fed with broken bytes may raise anything
+            return None
+        opened, self._opened = self._opened, type(self._opened)
+        if opened is None:
+            return None
+        found: dict[str, str] = {}
+        tags = opened.tags
+        for key in () if tags is None else dict.fromkeys(tags.keys()):
+            if key.lower() not in _GENRE_KEYS:
+                found[key] = _short(repr(tags[key]))
+        for n, picture in enumerate(getattr(opened, "pictures", ())):
+            found[f"picture {n}"] = _short(repr(picture.write()))
+        return found
+
+    @property
+    def id3_version(self) -> int | None:
+        """Of the ID3v2 tag, 2, 3 or 4; None in other containers."""
+        version: int | None = self.kept.get("id3", {}).get("version")
+        return version
 
     def rewrite(
         self,
         target: BinaryIO,
         *,
         values: Sequence[str] = (),
-        kept: dict[str, Any] | None = None,
+        kept: Kept | None = None,
         id3_version: Id3Version = "keep",
     ) -> None:
-        """Write the whole file to `target`, with `values`, or with what a scan `kept`."""
-        self._file.seek(0)
-        shutil.copyfileobj(self._file, target, 1 << 20)
-        target.seek(0)
-        opened = _open(target, self._name)
-        wanted = list(values) if kept is None else list(kept["values"])
-        if opened.tags is None:
-            opened.add_tags()
-        container = _field(opened).container
-        if container.startswith("ID3"):
-            from mutagen.id3 import TCON
+        """Write the whole file to an empty one, with other genres.
 
-            v3 = container == "ID3v2.3" if id3_version == "keep" else id3_version == 3
-            opened.tags.delall("TCON")
-            if wanted:
-                frame: Any = TCON
-                opened.tags.add(frame(encoding=1 if v3 else 3, text=wanted))
-            if v3:
-                opened.tags.update_to_v23()
-        elif wanted:
-            opened.tags[_KEYS[container]] = wanted
-        elif _KEYS[container] in opened.tags:
-            del opened.tags[_KEYS[container]]
-        target.seek(0)
-        if container.startswith("ID3"):
-            opened.save(target, v2_version=3 if v3 else 4, v23_sep=None)
-        else:
-            opened.save(target)
+        Parameters
+        ----------
+        target : BinaryIO
+            Where to.
+        values : sequence of str
+            The genres; none removes the field.
+        kept : dict, optional
+            What an earlier scan kept: the fields are put back as they were then. Where the file is
+            in another container by now, `values` are written.
+        id3_version : {"keep", 3, 4}
+            Of an ID3 tag.
+        """
+
+        def write() -> None:
+            layout = self._layout
+            if kept is not None and kept.get("kind") == self.kept["kind"]:
+                patches = layout.patches_back(kept)
+            else:
+                patches = layout.patches(values, id3_version)
+            apply_patches(self._file, patches, target)
+
+        self._told(write)
+
+    def _told(self, work: Callable[[], _T]) -> _T:
+        """Messages of the containers lack the path."""
+        try:
+            return work()
+        except TagError as error:
+            raise TagError(f"{self._name}: {error}") from error
+        except (struct.error, IndexError, ValueError) as error:
+            raise TagError(f"{self._name}: it is damaged ({error})") from error
 
 
 def read_genre_field(path: str | os.PathLike[str]) -> GenreField:
@@ -98,11 +216,16 @@ def read_genre_field(path: str | os.PathLike[str]) -> GenreField:
     Raises
     ------
     TagError
-        If it is in no container with genres, or damaged.
+        If the file cannot be read, is in no container with genres, or damaged.
+
+    Examples
+    --------
+    >>> read_genre_field("song.flac")  # doctest: +SKIP
+    GenreField(container='Vorbis comment', values=('Rock', 'Punk'))
     """
     try:
         with open(path, "rb") as file:
-            return Scan(file, str(path)).field
+            return Scan(file, os.fspath(path)).field
     except OSError as error:
         raise TagError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -112,48 +235,91 @@ def write_genre_field(
 ) -> None:
     """Write genres into a private copy of a file; nothing else in it is touched.
 
+    There is no journal and no check of what was written: for files of a library, use
+    :class:`genrescope.apps.tagger.Tagger`.
+
     Raises
     ------
     TagError
-        If it is in no container with genres, or damaged.
+        If the file cannot be written, is in no container with genres, or damaged; it is as it was.
     """
     whole = Path(path)
-    part = whole.with_name(f".{whole.name}.new")
+    part = whole.with_name(f".genrescope-{os.getpid()}.part")
     try:
-        with whole.open("rb") as file, part.open("w+b") as target:
-            Scan(file, str(path)).rewrite(target, values=values, id3_version=id3_version)
+        with whole.open("rb") as file, part.open("x+b") as target:
+            Scan(file, os.fspath(path)).rewrite(target, values=values, id3_version=id3_version)
         shutil.copymode(whole, part)
         part.replace(whole)
+    except OSError as error:
+        raise TagError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
-def _open(file: BinaryIO, name: str) -> Any:
-    import mutagen
+def _short(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
+
+def _layout(file: BinaryIO) -> Layout:
+    from genrescope.catalog.containers.id3 import Id3Tag
+
+    file.seek(0)
+    head = file.read(16)
+    skipped = Id3Tag.size_at(head[:10])
+    file.seek(skipped)
+    first = file.read(16)
+    kind, layout = _known(file, head, first)
+    layout.kept["kind"] = kind
+    return layout
+
+
+def _known(file: BinaryIO, head: bytes, first: bytes) -> tuple[str, Layout]:
+    if first[:4] == b"fLaC":
+        from genrescope.catalog.containers.vorbis import Flac
+
+        return "flac", Flac(file)
+    if head[:4] == b"OggS":
+        from genrescope.catalog.containers.ogg import Ogg
+
+        return "ogg", Ogg(file)
+    if head[4:8] == b"ftyp":
+        from genrescope.catalog.containers.mp4 import Mp4
+
+        return "mp4", Mp4(file)
+    if (head[:4], head[8:12]) == (b"RIFF", b"WAVE") or (
+        head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")
+    ):
+        from genrescope.catalog.containers.chunks import Chunks
+
+        return "chunks", Chunks(file)
+    from genrescope.catalog.containers.asf import HEADER, Asf
+
+    if head == HEADER:
+        return "asf", Asf(file)
+    from genrescope.catalog.containers.framed import Framed
+
+    if first.startswith(_APE_FAMILY):
+        return "framed", Framed(file, has_id3=False)
+    for magic, name in _REFUSED.items():
+        if first.startswith(magic):
+            raise TagError(f"{name} has no genre field that programs agree upon")
+    if first[:3] == b"TTA" or _is_mpeg(file):
+        return "framed", Framed(file, has_id3=True)
+    if first[:1] == b"\xff" and first[1:2] and first[1] & 0xF6 == 0xF0:
+        raise TagError("raw AAC has no tags; put it into MP4: ffmpeg -i FILE.aac -c copy FILE.m4a")
+    if not head:
+        raise TagError("the file is empty")
+    raise TagError("it is no music in a container with tags that is known here")
+
+
+def _is_mpeg(file: BinaryIO) -> bool:
+    from mutagen import MutagenError
+    from mutagen.mp3 import MPEGInfo
+
+    file.seek(0)
     try:
-        opened = mutagen.File(file)
-    except mutagen.MutagenError as error:
-        raise TagError(f"{name}: its tags cannot be read ({error})") from error
-    if opened is None:
-        raise TagError(f"{name}: no container with genres")
-    return opened
-
-
-def _field(opened: Any) -> GenreField:
-    module = type(opened).__module__
-    container = (
-        "MP4" if "mp4" in module
-        else "ASF" if "asf" in module
-        else "Vorbis comment" if "ogg" in module or "flac" in module
-        else "APEv2" if any(n in module for n in ("ape", "wavpack", "monkey", "musepack"))
-        else "ID3v2.4"
-    )  # fmt: skip
-    tags = opened.tags
-    if container == "ID3v2.4":
-        if tags is not None and tags.version[:2] == (2, 3):
-            container = "ID3v2.3"
-        values = tags["TCON"].genres if tags is not None and "TCON" in tags else []
-    else:
-        values = list(tags.get(_KEYS[container], [])) if tags is not None else []
-    return GenreField(container, tuple(map(str, values)))
+        MPEGInfo(file)
+    except MutagenError:
+        return False
+    return True
