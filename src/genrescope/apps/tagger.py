@@ -226,18 +226,25 @@ def _undo_one(
         same_sound = scan.audio_digest() == plan.sound
         if same_sound and now == plan.old:
             return Undone(at, "as before", f"{at}: has its old genres already", entry.old, now)
+        # Two runs may have written the same genres; the later goes first, as they are stacked.
+        above = next(
+            (
+                other
+                for other in journal.entries(path=work.path)
+                if other.id > entry.id
+                and other.in_force
+                and other.new == now
+                and other.plan.undoes is None
+            ),
+            None,
+        )
         why = ""
         if not same_sound:
             why = "holds other sound than the file that was written"
+        elif above is not None:
+            why = f"was written again by run {above.run}, which can be taken back first"
         elif now != plan.new:
             why = f"its genres were changed since, from {_listed(plan.new)} to {_listed(now)}"
-            later = [
-                other
-                for other in journal.entries(path=work.path)
-                if other.id > entry.id and other.in_force and other.new == now
-            ]
-            if later:
-                why += f", by run {later[0].run}, which can be taken back first"
         elif entry.state == "unclear":
             why = "writing it was interrupted, and it was changed since"
         if why and not force:
