@@ -2,7 +2,8 @@
 
 Made after the recogniser itself, from its answers on artists that it had not met: the part "text"
 weighs titles and names beside the sound, "tree" names sub-genres, "familiar" tells what is
-no music. Each is trained where the data allows it, and left out where not.
+no music, "known" finds tracks that sound alike. Each is trained where the data allows it, and
+left out where not.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from genrescope.audio import frames
 from genrescope.errors import TrainingError
-from genrescope.learn import familiarity, fusion
+from genrescope.learn import familiarity, fusion, known
 from genrescope.learn.about import About
 from genrescope.learn.card_parts import decisions, score_row
 from genrescope.learn.company import COMPANY, company
@@ -23,6 +24,7 @@ from genrescope.learn.evaluate import paired_difference, score
 from genrescope.learn.familiarity_training import familiar_part
 from genrescope.learn.fusion_training import FusionRecipe, stack, text_part
 from genrescope.learn.hierarchy_training import TreeData, tree_part
+from genrescope.learn.known_training import known_of_run
 from genrescope.learn.paired import difference_to_dict
 from genrescope.learn.parts import NewPart
 from genrescope.learn.recipe import Run
@@ -83,6 +85,8 @@ def train_companions(
     _together(run, single, found)
     _tree(run, statistics[0], shipped, found)
     _familiar(run, statistics, found)
+    if (made := known_of_run(run, statistics[0])) is not None:
+        found.parts[known.PART_NAME], found.metrics[known.PART_NAME] = made
     for name, new in found.parts.items():
         run.report("part", name=name, bytes=len(new.graph))
     return found

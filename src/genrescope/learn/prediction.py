@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from genrescope.errors import DataError
 from genrescope.learn.calibrate import prediction_set
+from genrescope.learn.known import Neighbour
 
 __all__ = ["Branch", "FailedPrediction", "Moment", "Prediction", "ranked"]
 
@@ -92,6 +93,10 @@ class Prediction:
     branches : tuple of Branch
         Genres of the tree that fit, each as precise as it can be said; high to low. Empty where
         the bundle knows no sub-genres.
+    similar : tuple of Neighbour
+        Known tracks that sound most like it, the nearest first. Empty where the bundle keeps none.
+    position : tuple of three float, or None
+        Where it lies on the map of known tracks, each from about -1 to 1.
 
     Examples
     --------
@@ -123,6 +128,8 @@ class Prediction:
     reason: str = ""
     sources: tuple[str, ...] = ("sound",)
     branches: tuple[Branch, ...] = ()
+    similar: tuple[Neighbour, ...] = ()
+    position: tuple[float, float, float] | None = None
 
     @classmethod
     def from_probabilities(
@@ -201,6 +208,8 @@ class Prediction:
                 {"path": list(branch.path), "probability": round(branch.probability, 8)}
                 for branch in self.branches
             ],
+            "similar": [one.to_dict() for one in self.similar],
+            "position": None if self.position is None else [round(v, 5) for v in self.position],
             "timeline": [
                 {
                     "start": round(moment.start, 3),
@@ -253,6 +262,8 @@ class Prediction:
                     Branch(tuple(one["path"]), float(one["probability"]))
                     for one in told["branches"]
                 ),
+                similar=tuple(Neighbour.from_dict(one) for one in told["similar"]),
+                position=None if told["position"] is None else _three(told["position"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
@@ -303,6 +314,11 @@ def ranked(genres: Iterable[str], probabilities: Iterable[float]) -> dict[str, f
     """Genres and probabilities as a dictionary, high to low; ties by name."""
     pairs = zip(genres, probabilities, strict=True)
     return {name: float(p) for name, p in sorted(pairs, key=lambda pair: (-pair[1], pair[0]))}
+
+
+def _three(values: Iterable[float]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return (x, y, z)
 
 
 def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:

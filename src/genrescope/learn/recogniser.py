@@ -37,6 +37,7 @@ from genrescope.learn.company import Company
 from genrescope.learn.familiarity import Familiarity
 from genrescope.learn.fusion import MetadataHead
 from genrescope.learn.hierarchy import TreeHead
+from genrescope.learn.known import KnownTracks
 from genrescope.learn.prediction import Branch, FailedPrediction, Moment, Prediction, ranked
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ class Recogniser:
     metadata : bool
         Whether title, artist, album and date from the tags of a file have a say, where the
         bundle can read them. Tagged genres never have.
+
+    Attributes
+    ----------
+    bundle : Bundle
+        What knows the genres.
+    known : KnownTracks or None
+        The tracks that it knows, with their map; None where the bundle keeps none.
 
     Raises
     ------
@@ -101,6 +109,7 @@ class Recogniser:
         )
         self._tree = TreeHead(parts["tree"], bundle.genres) if "tree" in parts else None
         self._familiar = Familiarity(parts["familiar"]) if "familiar" in parts else None
+        self.known = KnownTracks(parts["known"]) if "known" in parts else None
 
     @classmethod
     def load(
@@ -286,6 +295,7 @@ class Recogniser:
         branches: tuple[Branch, ...] = ()
         if self._tree is not None:
             branches = self._tree.describe(described.features, answer).paths()
+        placed = None if self.known is None else self.known.look(described.features)
         timeline = tuple(
             Moment(
                 float(start),
@@ -307,6 +317,8 @@ class Recogniser:
             timeline=timeline,
             sources=sources,
             branches=branches,
+            similar=() if placed is None else placed.similar,
+            position=None if placed is None else placed.position,
         )
 
     def __repr__(self) -> str:
