@@ -47,6 +47,8 @@ GENRE_COLOURS: Mapping[str, str] = MappingProxyType(
 )
 """One colour per top-level genre, used in every table, figure and page."""
 
+_NAMED = 100  # characters of a name that a message repeats
+_LONGEST = 20_000  # characters of a tag that are looked at; some hold whole web pages
 _BRACKETED = re.compile(r"\((\d{1,3}|RX|CR)\)")
 
 
@@ -201,23 +203,25 @@ class GenreTree:
 
     def _find(self, name: object) -> Genre:
         if isinstance(name, bool) or not isinstance(name, str | Integral):
-            raise UnknownGenreError(f"{name!r} is no genre; give its name or its FMA id")
+            raise UnknownGenreError(f"{_short(name)} is no genre; give its name or its FMA id")
         if isinstance(name, Integral):
             return self._from_id(int(name))
         text = name.strip()
-        if text.isascii() and text.isdigit():
+        if text.isascii() and text.isdigit() and len(text) < 19:
             return self._from_id(int(text))
         if found := self._by_key.get(_key(text)):
             return found
         if match := _BRACKETED.match(text):
             return self._from_id3(text, match)
-        raise UnknownGenreError(f"{name!r} is no genre, alias or genre id{self._nearest(text)}")
+        raise UnknownGenreError(
+            f"{_short(text)} is no genre, alias or genre id{self._nearest(text[:_NAMED])}"
+        )
 
     def _from_id(self, id_: int) -> Genre:
         if id_ in self._by_id:
             return self._by_id[id_]
         raise UnknownGenreError(
-            f"{id_} is no FMA genre id (2 to {max(self._by_id)}, with gaps); ID3v1 numbers are "
+            f"{_short(id_)} is no FMA genre id (2 to {max(self._by_id)}, with gaps); ID3v1 numbers are "
             f"written in brackets, as in '(17)'"
         )
 
@@ -231,11 +235,13 @@ class GenreTree:
         if meaning is None and int(code) < len(ID3V1):
             meaning = ID3V1[int(code)]
         if meaning is None:
-            raise UnknownGenreError(f"{text!r}: ID3v1 numbers its genres 0 to {len(ID3V1) - 1}")
+            raise UnknownGenreError(
+                f"{_short(text)}: ID3v1 numbers its genres 0 to {len(ID3V1) - 1}"
+            )
         found = self._by_key.get(_key(meaning))
         if found is None:
             raise UnknownGenreError(
-                f"{text!r} is ID3v1's {meaning!r}, which has no counterpart in the genre tree"
+                f"{_short(text)} is ID3v1's {meaning!r}, which has no counterpart in the genre tree"
             )
         return found
 
@@ -260,7 +266,8 @@ def split_genres(text: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The names as written, without outer blanks, empty ones and repeats.
+        The names as written, without outer blanks, empty ones and repeats. What stands beyond
+        the first 20,000 characters is left out.
 
     Examples
     --------
@@ -268,7 +275,7 @@ def split_genres(text: str) -> tuple[str, ...]:
     ('Rock', 'Old-Time / Historic', 'Pop')
     """
     names: list[str] = []
-    for piece in re.split(r"[;|\0\r\n]", text):
+    for piece in re.split(r"[;|\0\r\n]", text[:_LONGEST]):
         while match := re.match(rf"\s*({_BRACKETED.pattern})(?=\s*\()", piece):
             names.append(match[1])
             piece = piece[match.end() :]
@@ -287,7 +294,8 @@ def _split_soft(piece: str) -> list[str]:
     start = 0
     while start < len(parts):
         end = start + 1
-        for stop in range(len(parts), start + 1, -2):
+        # No name has more marks than the one that has most: a tag may have thousands.
+        for stop in range(min(len(parts), start + _most_parts()), start + 1, -2):
             if _marked("".join(parts[start:stop])) in _whole_names():
                 end = stop
                 break
@@ -301,6 +309,17 @@ def _whole_names() -> frozenset[str]:
     """Titles and aliases that are written with a separator, as one run of letters and marks."""
     known = [*GenreTree.fma().titles, *(name for names in ALIASES.values() for name in names)]
     return frozenset(_marked(name) for name in known if re.search("[/,]", name))
+
+
+@functools.cache
+def _most_parts() -> int:
+    """Names and marks, counted together, of the known name that has most."""
+    return max(len(re.split("([/,])", name)) for name in _whole_names())
+
+
+def _short(name: object) -> str:
+    text = repr(name[:_NAMED] if isinstance(name, str) else name)
+    return text if len(text) <= 3 * _NAMED else f"{text[: 3 * _NAMED]}..."
 
 
 def _marked(name: str) -> str:

@@ -33,6 +33,7 @@ _DATE = (
 )
 
 _MAX_LENGTH = 500  # characters; tags hold whole web pages now and then
+_MAX_GENRES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Tags:
     title, artist : str or None
         As written; several artists are joined by commas.
     genres : tuple of str
-        Every genre, in order, once.
+        Every genre, in order, once; 100 at most.
     album, date : str or None
         As written; the date of the first release where the file has it.
     """
@@ -110,7 +111,7 @@ def _genres(values: Iterable[str]) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for name in (name for value in values for name in split_genres(value)):
         found.setdefault(name.casefold(), name[:_MAX_LENGTH])
-    return tuple(found.values())
+    return tuple(found.values())[:_MAX_GENRES]
 
 
 def _joined(values: Iterable[str]) -> str | None:

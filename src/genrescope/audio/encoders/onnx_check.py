@@ -242,4 +242,7 @@ def _text(value: _Value) -> str:
     data = _message(value)
     if len(data) > _MAX_NAME:
         raise _RefusedError(f"has a name of {len(data):,} bytes")
-    return bytes(data).decode("utf-8", "replace")
+    try:
+        return bytes(data).decode("utf-8")
+    except UnicodeDecodeError:
+        raise _RefusedError("has a name that is not UTF-8") from None
