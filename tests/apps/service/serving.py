@@ -21,9 +21,12 @@ import soundfile as sf
 import uvicorn
 
 from genrescope.apps.service import Service, Settings, create_app
-from genrescope.apps.service.run import _Server
+from genrescope.apps.service import service as module
+from genrescope.apps.service.run import make_server
 from genrescope.learn.recogniser import Recogniser
 from tests.apps.command import COMMAND, environment
+
+_hear = module._hear  # as it is, whatever stands in for it later
 
 TOKEN = "a-token-of-these-tests-1234"
 PATIENCE = 60.0  # s
@@ -76,10 +79,7 @@ def serving(**changes: Any) -> Iterator[Running]:
     app = create_app(settings, pages=False)
     service = app.state.genrescope
     lines: list[str] = []
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http="h11", log_config=None, timeout_graceful_shutdown=5
-    )
-    server = _Server(config, settings=settings, service=service, tell=lines.append)
+    server = make_server(app, settings, tell=lines.append)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -120,8 +120,6 @@ def command(*arguments: str | Path, **env: str) -> Iterator[tuple[str, subproces
 
 def hear_or_do(recogniser: Recogniser, hearing: Any) -> Any:
     """As the worker of the service, but for files that begin with a word it knows."""
-    from genrescope.apps.service.service import _hear
-
     if hearing.path:
         word, _, rest = Path(hearing.path).read_bytes()[:200].partition(b"\n")
         if word == b"CRASH":
@@ -132,13 +130,7 @@ def hear_or_do(recogniser: Recogniser, hearing: Any) -> Any:
             raise KeyError(hearing.path)
         if word == b"WAIT":  # until the file named in it is there
             flag = Path(os.fsdecode(rest))
-            flag.with_name("begun").touch()
             while not flag.exists():
                 time.sleep(0.01)
             return recogniser.predict(np.random.default_rng(0).normal(size=44_100), sr=22_050)
-    return _hear_again(recogniser, hearing) if _hear is hear_or_do else _hear(recogniser, hearing)
-
-
-from genrescope.apps.service import service as _module  # noqa: E402
-
-_hear_again = _module._hear
+    return _hear(recogniser, hearing)

@@ -28,7 +28,7 @@ from genrescope.apps.service.login import login_routes
 from genrescope.apps.service.metrics import TEXT, Metrics
 from genrescope.apps.service.models import PROBLEMS, Answer, Bundles, Health, PathRequest, Problem
 from genrescope.apps.service.observing import GONE, Observer
-from genrescope.apps.service.problems import RequestError, http_problem, problem_of, respond
+from genrescope.apps.service.problems import http_problem, problem_of, respond
 from genrescope.apps.service.recognising import (
     API,
     answer,
@@ -36,7 +36,8 @@ from genrescope.apps.service.recognising import (
     recognise_paths,
     recognise_uploads,
 )
-from genrescope.apps.service.service import MAX_WINDOWS, QueueFullError, Service
+from genrescope.apps.service.refusals import QueueFullError, RequestError
+from genrescope.apps.service.service import MAX_WINDOWS, Service
 
 if TYPE_CHECKING:
     from genrescope.apps.service.settings import Settings

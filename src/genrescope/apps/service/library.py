@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from genrescope.apps.service.problems import in_names_of
 from genrescope.apps.service.temporary import Workshop
 from genrescope.audio.files import open_regular, printable
-from genrescope.errors import AudioNotFoundError
+from genrescope.errors import AudioError, AudioNotFoundError
 
 __all__ = ["inside", "opened"]
 
@@ -60,7 +61,10 @@ def opened(root: Path, told: str, workshop: Workshop) -> Iterator[Path]:
     if os.path.isabs(told) or Path(told).drive or "\0" in told:
         raise _not_there(told)
     path = inside(root, told)
-    fd, _ = open_regular(str(path))
+    try:
+        fd, _ = open_regular(str(path))
+    except AudioError as error:
+        raise in_names_of(error, {str(path): told}) from error
     try:
         if not _is_inside(root, path, fd):
             raise _not_there(told)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from genrescope.apps.service.guards import COOKIE, Sessions, same
-from genrescope.apps.service.problems import RequestError
+from genrescope.apps.service.refusals import RequestError
 
 if TYPE_CHECKING:
     from genrescope.apps.service.settings import Settings

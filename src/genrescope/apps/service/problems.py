@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from copy import copy
 from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import JSONResponse
 
-from genrescope.apps.service.service import QueueFullError
+from genrescope.apps.service.refusals import QueueFullError, RequestError
 from genrescope.errors import (
     AudioError,
     AudioIsDirectoryError,
@@ -25,9 +26,9 @@ from genrescope.errors import (
 
 __all__ = [
     "PROBLEM_JSON",
-    "RequestError",
-    "hide",
     "http_problem",
+    "in_names_of",
+    "new_instance",
     "problem_of",
     "respond",
     "status_of",
@@ -49,26 +50,6 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
 )
 
 
-class RequestError(GenrescopeError, ValueError):
-    """A request that cannot be answered as it is.
-
-    Parameters
-    ----------
-    status : int
-        Of the answer.
-    detail : str
-        What is wrong, and the way out.
-    headers : mapping, optional
-        For the answer.
-    """
-
-    def __init__(
-        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.status, self.headers = status, dict(headers or {})
-
-
 def status_of(error: BaseException) -> int:
     """The HTTP status that says what kind of error it is."""
     if isinstance(error, RequestError):
@@ -76,9 +57,7 @@ def status_of(error: BaseException) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def problem_of(
-    error: GenrescopeError, *, instance: str | None = None, detail: str | None = None
-) -> dict[str, Any]:
+def problem_of(error: GenrescopeError, *, instance: str | None = None) -> dict[str, Any]:
     """Problem details of one of our errors.
 
     Parameters
@@ -87,8 +66,6 @@ def problem_of(
         What went wrong.
     instance : str, optional
         What this occurrence is called; in the log, too.
-    detail : str, optional
-        In place of the error's own words.
 
     Returns
     -------
@@ -103,7 +80,7 @@ def problem_of(
         "type": f"urn:genrescope:problem:{'-'.join(words).lower()}",
         "title": _TITLES.get(name, " ".join(words).capitalize()),
         "status": status_of(error),
-        "detail": str(error) if detail is None else detail,
+        "detail": str(error),
         "instance": instance or new_instance(),
         "error": name,
     }
@@ -152,8 +129,13 @@ def respond(problem: Mapping[str, Any], headers: Mapping[str, str] | None = None
     )
 
 
-def hide(text: str, names: Mapping[str, str]) -> str:
-    """A text with paths of the server replaced by what the client calls them."""
+def in_names_of(error: GenrescopeError, names: Mapping[str, str]) -> GenrescopeError:
+    """The same error in words that call paths of the server what the client calls them."""
+    text = str(error)
     for path in sorted(names, key=len, reverse=True):
         text = text.replace(path, names[path])
-    return text
+    if text == str(error):
+        return error
+    other = copy(error)
+    other.args = (text,)
+    return other

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from genrescope.apps.service.library import opened
 from genrescope.apps.service.models import PathRequest
-from genrescope.apps.service.problems import RequestError, hide, problem_of
+from genrescope.apps.service.problems import in_names_of, problem_of
+from genrescope.apps.service.refusals import RequestError
 from genrescope.apps.service.uploads import Upload, pump, receive
 from genrescope.errors import GenrescopeError
 
@@ -68,25 +67,21 @@ async def recognise_uploads(
             into=uploads,
             name=name,
         )
-        files = [
-            (
-                upload.name,
-                partial(_upload, service, upload, windows=windows, timeline=timeline),
-            )
-            for upload in uploads
-        ]
+        hear = partial(_hear, service, windows=windows, timeline=timeline)
+        files = [(one.name, partial(hear, one.path, called=one.name)) for one in uploads]
         return await unless_gone(request, _all(service, request, files, timeline))
     finally:
         for upload in uploads:
             service.workshop.remove(upload.path)
 
 
-def _upload(
-    service: Service, upload: Upload, *, windows: int | None, timeline: bool
-) -> Awaitable[Prediction]:
-    names = {str(upload.path): upload.name, str(service.workshop.folder): "upload"}
-    work = service.recognise_here(upload.path, windows=windows, timeline=timeline)
-    return _in_names_of(names, work)
+async def _hear(
+    service: Service, path: Path, *, called: str, windows: int | None, timeline: bool
+) -> Prediction:
+    try:
+        return await service.recognise_here(path, windows=windows, timeline=timeline)
+    except GenrescopeError as error:
+        raise in_names_of(error, {str(path): called}) from error
 
 
 async def recognise_paths(
@@ -126,14 +121,9 @@ async def recognise_paths(
 
     async def one(path: str) -> Prediction:
         async with _opened(root, path, service) as readable:
-            return await service.recognise_here(readable, windows=windows, timeline=timeline)
+            return await _hear(service, readable, called=path, windows=windows, timeline=timeline)
 
-    def of_library(path: str) -> Awaitable[Prediction]:
-        folders = {str(service.workshop.folder): "", str(root): ""}
-        names = {str(root / path): path, os.path.realpath(root / path): path, **folders}
-        return _in_names_of(names, one(path))
-
-    files = [(path, partial(of_library, path)) for path in paths]
+    files = [(path, partial(one, path)) for path in paths]
     return await unless_gone(request, _all(service, request, files, timeline))
 
 
@@ -183,25 +173,6 @@ async def _all(
             group.create_task(one(index, name, work)) for index, (name, work) in enumerate(files)
         ]
     return [task.result() for task in tasks]
-
-
-async def _in_names_of(names: Mapping[str, str], work: Awaitable[Prediction]) -> Prediction:
-    """Errors of some work, in words that name no path of the server."""
-    try:
-        return await work
-    except GenrescopeError as error:
-        words = str(error)
-        told = hide(words, names)
-        if told == words:
-            raise
-        raise _said_anew(error, told) from error
-
-
-def _said_anew(error: GenrescopeError, words: str) -> GenrescopeError:
-    """The same kind of error with other words."""
-    other = copy(error)
-    other.args = (words,)
-    return other
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from genrescope.apps.service.settings import Settings
 
-__all__ = ["run_server"]
+__all__ = ["make_server", "run_server"]
 
 _SWEEP = 1.0  # s between looks at the connections
 _KEEP_ALIVE = 15  # s
@@ -73,6 +73,22 @@ class _Server(uvicorn.Server):
         self._captured_signals.clear()
 
 
+def make_server(app: FastAPI, settings: Settings, *, tell: Callable[[str], None]) -> uvicorn.Server:
+    """The server of an application; see :func:`run_server`."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="h11",  # the other parser has no limit on the size of headers
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(settings.grace)),
+    )
+    return _Server(config, settings=settings, service=app.state.genrescope, tell=tell)
+
+
 def run_server(app: FastAPI, settings: Settings, *, tell: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is running and return.
 
@@ -90,31 +106,12 @@ def run_server(app: FastAPI, settings: Settings, *, tell: Callable[[str], None])
     ServiceError
         If it cannot listen there, or does not start.
     """
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http="h11",  # the other parser has no limit on the size of headers
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=max(1, round(settings.grace)),
-    )
     log_to_stderr(as_json=settings.log_json)
-    server = _Server(config, settings=settings, service=app.state.genrescope, tell=tell)
-    with contextlib.suppress(KeyboardInterrupt):
-        try:
-            server.run()
-        except SystemExit as end:
-            if end.code:
-                raise _did_not_start(settings) from None
+    server = make_server(app, settings, tell=tell)
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        server.run()
     if not server.started:
-        raise _did_not_start(settings)
-
-
-def _did_not_start(settings: Settings) -> ServiceError:
-    return ServiceError(
-        f"it does not start at {settings.url}; see above why. If the address is in use, another "
-        "service may be running there: give another --port."
-    )
+        raise ServiceError(
+            f"it does not start at {settings.url}; see above why. If the address is in use, "
+            "another service may be running there: give another --port."
+        )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrescope.apps.service.library import inside
+from genrescope.apps.service.refusals import QueueFullError
 from genrescope.apps.service.temporary import Workshop
 from genrescope.audio.pool import IsolatedPool
 from genrescope.errors import DataError, ServiceError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from genrescope.apps.service.settings import Settings
     from genrescope.learn.prediction import Prediction
 
-__all__ = ["MAX_WINDOWS", "TIMELINE_WINDOWS", "QueueFullError", "Service"]
+__all__ = ["MAX_WINDOWS", "TIMELINE_WINDOWS", "Service"]
 
 MAX_WINDOWS = 200
 TIMELINE_WINDOWS = 20  # as for `genrescope predict --timeline`
@@ -33,25 +34,6 @@ _REHEARSAL_S = 3.0
 _MEMORY = 0.9  # how much of the mean time of a file the files before it decide
 _LAST_GRACE = 5.0  # s for files that nobody waits for any more
 _LONGEST_WAIT = 120  # s, of Retry-After
-
-
-class QueueFullError(ServiceError):
-    """Every place in the queue is taken.
-
-    Attributes
-    ----------
-    retry_after : int
-        Seconds after which there is likely to be one.
-    """
-
-    def __init__(self, places: int, retry_after: int) -> None:
-        super().__init__(
-            f"all {places} places in the queue are taken; try again in {retry_after} s"
-        )
-        self.places, self.retry_after = places, retry_after
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return QueueFullError, (self.places, self.retry_after)
 
 
 @dataclass(frozen=True)

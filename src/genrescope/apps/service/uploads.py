@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from starlette.requests import ClientDisconnect, Request
 
 from genrescope.apps.service.guards import too_large
-from genrescope.apps.service.problems import RequestError
+from genrescope.apps.service.refusals import RequestError
 from genrescope.errors import DiskSpaceError
 
 if TYPE_CHECKING:
