@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ from genrescope.errors import GenrescopeError
 from tests.fuzz.mutate import mutate, mutate_json
 from tests.fuzz.targets import Target
 
-__all__ = ["LIMIT", "Find", "Judge", "run_random"]
+__all__ = ["LIMIT", "Find", "Judge", "run_random", "vary"]
 
 LIMIT = 10.0  # s an input
 
@@ -54,7 +54,7 @@ class Judge:
                 self.target.run(data)
         except GenrescopeError:
             self.refused += 1
-        except (Exception, _HangError) as error:  # noqa: BLE001 - that is what is looked for
+        except (Exception, _HangError) as error:
             self._keep(error, data)
         self.slowest = max(self.slowest, time.perf_counter() - started)
 
@@ -90,15 +90,17 @@ def run_random(
     seed: int = 0,
     seconds: float = float("inf"),
     corpus: list[bytes] | None = None,
+    call: Callable[[bytes], None] | None = None,
 ) -> None:
     """Feed a target with changed seeds; without a look at what they reach."""
+    call = call or judge
     rng = random.Random(seed)
     known = corpus or [*judge.target.seeds()]
     until = time.monotonic() + seconds
     for data in known:
-        judge(data)
+        call(data)
     while judge.runs < executions and time.monotonic() < until:
-        judge(vary(rng, judge.target, rng.choice(known), known))
+        call(vary(rng, judge.target, rng.choice(known), known))
 
 
 def vary(rng: random.Random, target: Target, data: bytes, corpus: list[bytes]) -> bytes:

@@ -221,8 +221,8 @@ class GenreTree:
         if id_ in self._by_id:
             return self._by_id[id_]
         raise UnknownGenreError(
-            f"{_short(id_)} is no FMA genre id (2 to {max(self._by_id)}, with gaps); ID3v1 numbers are "
-            f"written in brackets, as in '(17)'"
+            f"{_short(id_)} is no FMA genre id (2 to {max(self._by_id)}, with gaps); ID3v1 numbers "
+            f"are written in brackets, as in '(17)'"
         )
 
     def _from_id3(self, text: str, match: re.Match[str]) -> Genre:
