@@ -54,7 +54,7 @@ def known_of_run(run: Run, statistics: FloatArray) -> tuple[NewPart, dict[str, A
         As :func:`known_part`; None where it cannot be made, which is reported.
     """
     data = run.data
-    names = data.artist_name if data.artist_name is not None else np.full(len(data), "")
+    names = data.artist_name if data.artist_name is not None else np.full(len(run.y), "")
     try:
         return known_part(
             KnownData(

@@ -98,7 +98,7 @@ class GsMap extends HTMLElement {
       el("div", { class: "map-left" },
         el("div", { class: "map-view" }, this.canvas, tools, this.tip, this.wait),
         this.legend,
-        el("p", { class: "map-keys", id: "map-keys" }, "Drag to turn, pinch or scroll to come nearer. With the keyboard: arrows turn, + and − zoom, 0 shows the whole map, Escape lets go of a track. Every track can also be found by name.")),
+        el("p", { class: "map-keys", id: "map-keys" }, "Drag to turn it; pinch, or click it and scroll, to come nearer. With the keyboard: arrows turn, + and − zoom, 0 shows the whole map, Escape lets go of a track. Every track can also be found by name. Genres filter the known tracks; yours stay.")),
       el("div", { class: "map-side" },
         el("section", {}, el("label", { for: "map-search" }, "Find a title or an artist"), this.search, this.told, this.results),
         this.card, this.mine),
@@ -591,6 +591,11 @@ class GsMap extends HTMLElement {
       const size = Math.round(1.4 * base) + 1;
       for (const i of this.matches) {
         if (i < this.known && x[i] > -20 && x[i] < width + 20 && y[i] > -20 && y[i] < height + 20) this.put(i, size, 1);
+      }
+    }
+    if (this.chosen >= 0) {
+      for (const i of [...this.near, this.chosen]) {
+        if (i < this.known && this.visible(i) && x[i] === x[i]) this.put(i, Math.round(1.3 * base) + 1, 1);
       }
     }
     c.putImageData(this.image, 0, 0);
