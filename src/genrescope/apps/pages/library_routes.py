@@ -136,7 +136,7 @@ async def _folders(shelf: Shelf, request: Request) -> Response:
 
 
 async def _history(shelf: Shelf, request: Request) -> Response:
-    return _fresh({"runs": await asyncio.to_thread(shelf.history)})
+    return _fresh({"runs": await asyncio.to_thread(shelf.writing.history)})
 
 
 async def _sound(shelf: Shelf, request: Request) -> Response:
@@ -186,7 +186,7 @@ async def _preview(shelf: Shelf, request: Request) -> Response:
 
     def answer() -> dict[str, Any]:
         rows = _meant(shelf, told)
-        key, changing = shelf.plan(rows)
+        key, changing = shelf.writing.plan(rows)
         return {
             "key": key,
             "rows": len(rows),
@@ -201,7 +201,7 @@ async def _preview(shelf: Shelf, request: Request) -> Response:
 
 async def _write(shelf: Shelf, request: Request) -> Response:
     told = await _json(request)
-    await asyncio.to_thread(shelf.begin_write, str(told.get("key", "")))
+    await asyncio.to_thread(shelf.writing.begin_write, str(told.get("key", "")))
     return await _state(shelf, request)
 
 
@@ -211,10 +211,10 @@ async def _undo(shelf: Shelf, request: Request) -> Response:
     if run is not None:
         if not isinstance(run, int) or isinstance(run, bool):
             raise DataError("run has to be a number")
-        await asyncio.to_thread(shelf.begin_undo, run=run)
+        await asyncio.to_thread(shelf.writing.begin_undo, run=run)
     else:
         rows = await asyncio.to_thread(_meant, shelf, told)
-        await asyncio.to_thread(shelf.begin_undo, [row.id for row in rows])
+        await asyncio.to_thread(shelf.writing.begin_undo, [row.id for row in rows])
     return await _state(shelf, request)
 
 

@@ -237,12 +237,13 @@ def counts(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
     }
 
 
-def held(values: Sequence[str]) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=8192)
+def held(values: tuple[str, ...]) -> tuple[str, ...]:
     """The genres in a field that say something."""
     return tuple(name for value in values for name in split_genres(value) if not says_nothing(name))
 
 
-def agrees(heard: Prediction, now: Sequence[str]) -> bool:
+def agrees(heard: Prediction, now: tuple[str, ...]) -> bool:
     """Whether the genre that was recognised is in the field, or what it is above of is."""
     genre = heard.genre or heard.best
     return any(name.casefold() == genre.casefold() or _top(name) == genre for name in held(now))

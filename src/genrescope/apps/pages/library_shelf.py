@@ -7,31 +7,28 @@ by one at a time; what was decided elsewhere meanwhile is not written over.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import secrets
 import threading
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrescope.apps.genre_policy import Policy
 from genrescope.apps.heard import Heard
 from genrescope.apps.journal import Journal
+from genrescope.apps.pages.library_finding import Scan, find_inside, folders_of
 from genrescope.apps.pages.library_rows import Query, Row, counts
+from genrescope.apps.pages.library_writing import Writing
 from genrescope.apps.service.library import inside
 from genrescope.apps.service.problems import RequestError
-from genrescope.apps.tagger import Tagger, Undone, undo
 from genrescope.apps.tagging import can_judge_together, hear
-from genrescope.audio.files import printable
-from genrescope.catalog.folders import AUDIO_SUFFIXES
 from genrescope.catalog.genre_tags import read_genre_field
 from genrescope.catalog.tags import read_tags
-from genrescope.errors import DataError, GenrescopeError, JournalError, TagError
+from genrescope.errors import DataError, GenrescopeError, TagError
 from genrescope.learn.prediction import FailedPrediction, Prediction
 
 if TYPE_CHECKING:
@@ -39,50 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Shelf"]
 
-_PLANS = 16  # previews that are kept
 _MOST_GENRES = 20  # values that one file is given by hand
 _LONGEST = 200  # characters of one
 _JUDGED = 1.0  # s between two judgements of tracks together
-_COMMAND = "genrescope serve"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Scan:
-    """How far a scan is."""
-
-    folder: str
-    began: float
-    found: int = 0
-    done: int = 0
-    failed: int = 0
-    outside: int = 0
-    running: bool = True
-    looking: bool = True
-    cancelled: bool = False
-    ended: float = 0.0
-    error: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """In types that JSON has; the rate in files a second."""
-        took = (self.ended or time.monotonic()) - self.began
-        told = {name: value for name, value in vars(self).items() if name not in ("began", "ended")}
-        return {**told, "seconds": round(took, 1), "rate": round(self.done / max(took, 0.1), 1)}
-
-
-@dataclass
-class Job:
-    """How far writing, or taking back, is."""
-
-    kind: str
-    total: int
-    done: int = 0
-    changed: int = 0
-    failed: int = 0
-    running: bool = True
-    run: int | None = None
-    error: str = ""
 
 
 class Shelf:
@@ -96,41 +54,48 @@ class Shelf:
         What hears.
     workers : int or None
         Processes that hear.
+
+    Attributes
+    ----------
+    lock : RLock
+        To be held between reading a row and putting it back.
+    version : int
+        Grows with every change.
+    scan : Scan or None
+        The last one.
+    writing : Writing
+        What writes and takes back.
     """
 
     def __init__(self, root: Path, recogniser: Recogniser, *, workers: int | None) -> None:
         self.root, self.recogniser, self.workers = root, recogniser, workers
         self.policy, self.can_together = Policy(), can_judge_together(recogniser)
         self.together = self.can_together
-        self.scan: Scan | None = None
-        self.job: Job | None = None
+        self.lock = threading.RLock()
         self.version = 0
+        self.scan: Scan | None = None
+        self.writing = Writing(self)
         self._rows: dict[int, Row] = {}
+        self._known: dict[int, Row] = {}  # of folders that were heard before, too
         self._ids: dict[Path, int] = {}
-        self._next = 1
-        self._lock = threading.RLock()
-        self._writing = threading.Lock()
         self._cancel = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._plans: OrderedDict[str, dict[int, tuple[str, ...]]] = OrderedDict()
         self._heard: Heard | None = None
-        self._picked: tuple[Any, list[Row]] | None = None
+        self._picked: tuple[tuple[int, Query], list[Row]] | None = None
         self._counted: tuple[int, dict[str, Any]] | None = None
 
     # --- looking -----------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All but the rows."""
-        with self._lock:
+        """All but the rows, in types that JSON has."""
+        with self.lock:
             version, rows = self.version, list(self._rows.values())
-            if self._counted is None or self._counted[0] != version:
-                self._counted = (version, counts(rows))
-            return {
+            counted, job = self._counted, self.writing.job
+            told = {
                 "version": version,
                 "rows": len(rows),
-                **self._counted[1],
                 "scan": None if self.scan is None else self.scan.to_dict(),
-                "job": None if self.job is None else dict(vars(self.job)),
+                "job": None if job is None else dict(vars(job)),
                 "policy": {
                     "existing": self.policy.existing,
                     "min_confidence": self.policy.min_confidence,
@@ -138,14 +103,18 @@ class Shelf:
                     "together": self.together,
                 },
             }
+        if counted is None or counted[0] != version:  # not in the lock: rows do not change
+            counted = self._counted = (version, counts(rows))
+        return {**told, **counted[1]}
 
     def pick(self, query: Query) -> list[Row]:
         """The rows that are asked for, in order."""
-        with self._lock:
-            key = (self.version, query)
-            if self._picked is None or self._picked[0] != key:
-                self._picked = (key, query.pick(self._rows.values()))
-            return self._picked[1]
+        with self.lock:
+            key, rows = (self.version, query), list(self._rows.values())
+            picked = self._picked
+        if picked is None or picked[0] != key:
+            picked = self._picked = (key, query.pick(rows))
+        return picked[1]
 
     def row(self, number: int) -> Row:
         """One row.
@@ -155,10 +124,18 @@ class Shelf:
         DataError
             If there is none, or no longer.
         """
-        with self._lock:
-            if number not in self._rows:
-                raise DataError(f"row {number} is no longer there; the folder was scanned again")
-            return self._rows[number]
+        row = self.find(number)
+        if row is None:
+            raise DataError(f"row {number} is no longer there; the folder was heard again")
+        return row
+
+    def find(self, number: int) -> Row | None:
+        """One row, if it is there."""
+        return self._rows.get(number)
+
+    def at(self, path: Path) -> Row | None:
+        """The row of a file, if it is there."""
+        return self._rows.get(self._ids.get(path, 0))
 
     def file(self, number: int) -> Path:
         """The file of a row, which is inside the library still."""
@@ -166,18 +143,50 @@ class Shelf:
 
     def folders(self) -> list[str]:
         """The folders right below the root."""
-        with os.scandir(self.root) as entries:
-            found = [
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".")
-                and entry.is_dir()
-                and printable(entry.name) == entry.name
-                and self._is_inside(entry.path)
-            ]
-        return sorted(found, key=str.casefold)
+        return folders_of(self.root)
 
-    # --- scanning ----------------------------------------------------------
+    def words(self, error: GenrescopeError | str) -> str:
+        """An error in its own words, with files named as they are inside the library."""
+        text = str(error).replace(f"{self.root}{os.sep}", "")
+        return text.split(" (--force")[0]
+
+    # --- changing ----------------------------------------------------------
+
+    def changed(self) -> None:
+        """Have every page look again."""
+        with self.lock:
+            self.version += 1
+
+    def put(self, row: Row) -> None:
+        """Put a row in the place of the one with its number, judged anew."""
+        with self.lock:
+            if row.id in self._rows:
+                self.version += 1
+                row = row.judged(row.heard, self.policy)
+                self._rows[row.id] = replace(row, version=self.version)
+
+    def remember(self, path: Path, genres: Sequence[str]) -> None:
+        """Take note that genres were written into a file, and nothing else."""
+        if self._heard is not None:
+            self._heard.rewritten(path, genres)
+
+    def start(self, work: Callable[..., None], *args: Any) -> None:
+        """Do work in the background; :meth:`close` waits for it."""
+        with self.lock:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            thread = threading.Thread(target=work, args=args, name="library", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Stop hearing, and finish what is being written."""
+        self._cancel.set()
+        for thread in self._threads:
+            thread.join()
+        if self._heard is not None:
+            self._heard.close()
+
+    # --- hearing -----------------------------------------------------------
 
     def begin_scan(self, folder: str) -> None:
         """Hear a folder of the library, in the background.
@@ -194,183 +203,113 @@ class Shelf:
         start = inside(self.root, folder or ".")
         if not start.is_dir():
             raise DataError(f"{folder}: is a file; give a folder of the library")
-        with self._lock:
+        with self.lock:
             if self.scan is not None and self.scan.running:
-                raise RequestError(409, "a scan is running; stop it first, or wait for it")
-            self.scan = Scan(folder.strip("/") or "", time.monotonic())
+                raise RequestError(409, "a folder is being heard; stop that first, or wait for it")
+            self.scan = Scan(folder.strip("/"), time.monotonic())
             self._cancel = threading.Event()
-            self.version += 1
-            self._start(self._scan, self.scan, start, self._cancel)
+            self.changed()
+            self.start(self._scan, self.scan, start, self._cancel)
 
     def cancel_scan(self) -> None:
         """Stop the scan; what was heard stays."""
         self._cancel.set()
 
-    def close(self) -> None:
-        """Stop everything; a file that is being written is finished."""
-        self._cancel.set()
-        for thread in self._threads:
-            thread.join()
-        if self._heard is not None:
-            self._heard.close()
-
-    def _start(self, work: Any, *args: Any) -> None:
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=work, args=args, name="genrescope-library", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
     def _scan(self, scan: Scan, start: Path, cancel: threading.Event) -> None:
         try:
-            paths = self._find(scan, start, cancel)
+            found = find_inside(self.root, start, scan, cancel)
+            self._lay_out(found)
             scan.looking = False
-            if self._heard is None:
-                self._heard = Heard.open()
-            coming = (path for path in paths if not cancel.is_set())
-            dirty: set[str] = set()
-            judged = time.monotonic()
-            results = hear(self._heard, self.recogniser, coming, workers=self.workers)
-            for result in results:
-                if cancel.is_set():
-                    break
-                dirty |= self._take(scan, result)
-                if time.monotonic() - judged > _JUDGED:
-                    self._judge(dirty)
-                    dirty, judged = set(), time.monotonic()
-            self._judge(dirty)
-            self._note_runs(start)
+            self._hear(scan, [path for path, _ in found], cancel)
+            with Journal.open() as journal:
+                self.note_runs(journal)
         except GenrescopeError as error:
             scan.error = self.words(error)
-        except Exception as error:  # noqa: BLE001 (told on the page)
+        except Exception as error:  # noqa: BLE001 (it is told on the page)
             _log.exception("the scan of %s ended early", start)
-            scan.error = f"the scan ended early ({type(error).__name__}: {error})"
+            scan.error = f"it ended early ({type(error).__name__}: {error})"
         finally:
-            with self._lock:
-                scan.cancelled = cancel.is_set()
-                scan.running = scan.looking = False
-                scan.ended = time.monotonic()
-                self.version += 1
+            scan.cancelled, scan.ended = cancel.is_set(), time.monotonic()
+            scan.running = scan.looking = False
+            self.changed()
 
-    def _find(self, scan: Scan, start: Path, cancel: threading.Event) -> list[Path]:
-        """The files below a folder; their rows take the place of those that were there."""
-        paths: dict[Path, str] = {}
-        for path in self._walk(start, scan, cancel):
-            real = Path(os.path.realpath(path))
-            paths.setdefault(real, printable(os.path.relpath(path, self.root)))
-            scan.found = len(paths)
-        ordered = sorted(paths.items(), key=lambda pair: pair[1])
-        with self._lock:
-            known, rows, self.version = self._rows, {}, self.version + 1
-            for path, name in ordered:
-                number = self._ids.get(path)
-                if number is None:
-                    number, self._next = self._next, self._next + 1
-                    self._ids[path] = number
-                old = known.get(number)
-                rows[number] = replace(old or Row(number, path, name), name=name, done=False)
-            self._rows = {
-                number: replace(row, version=self.version) for number, row in rows.items()
-            }
-        return [path for path, _ in ordered]
+    def _lay_out(self, found: Sequence[tuple[Path, str]]) -> None:
+        """A row for each file; those that were known keep what was decided."""
+        with self.lock:
+            self._known.update(self._rows)
+            self._rows, version = {}, self.version + 1
+            for path, name in found:
+                number = self._ids.setdefault(path, len(self._ids) + 1)
+                row = self._known.get(number) or Row(number, path, name)
+                self._rows[number] = replace(row, name=name, version=version)
+            self.version = version
 
-    def _walk(self, folder: Path, scan: Scan, cancel: threading.Event) -> Iterator[Path]:
-        """Audio files, in folders and links that stay inside the library."""
-        seen: set[str] = set()
-        pending = [str(folder)]
-        while pending and not cancel.is_set():
-            here = pending.pop()
-            real = os.path.realpath(here)
-            if real in seen:
-                continue
-            seen.add(real)
-            try:
-                with os.scandir(here) as found:
-                    entries = sorted(found, key=lambda entry: entry.name)
-            except OSError as error:
-                _log.warning("%s: left out: %s", here, error.strerror)
-                continue
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_symlink() and not self._is_inside(entry.path):
-                    scan.outside += 1
-                elif entry.is_dir():
-                    pending.append(entry.path)
-                elif Path(entry.name).suffix.casefold() in AUDIO_SUFFIXES and entry.is_file():
-                    yield Path(entry.path)
+    def _hear(self, scan: Scan, paths: Sequence[Path], cancel: threading.Event) -> None:
+        if self._heard is None:
+            self._heard = Heard.open()
+        coming = (path for path in paths if not cancel.is_set())
+        results = hear(self._heard, self.recogniser, coming, workers=self.workers)
+        artists: set[str] = set()
+        judged = time.monotonic()
+        for result in results:
+            if cancel.is_set():
+                break
+            artists.add(self._take(scan, result))
+            if time.monotonic() - judged > _JUDGED:
+                self._judge(artists)
+                artists, judged = set(), time.monotonic()
+        self._judge(artists)
 
-    def _is_inside(self, path: str) -> bool:
-        try:
-            inside(self.root, path)
-        except GenrescopeError:
-            return False
-        return True
-
-    def _take(self, scan: Scan, result: Prediction | FailedPrediction) -> set[str]:
-        """Put an answer into its row; the artists whose tracks have to be judged anew."""
-        path = result.path
-        if path is None or path not in self._ids:
-            return set()
-        number, error = self._ids[path], ""
-        now: tuple[str, ...] = ()
+    def _take(self, scan: Scan, result: Prediction | FailedPrediction) -> str:
+        """Put an answer into its row; the artist, whose other tracks it may change."""
+        path, error, solo = result.path, "", None
+        row = None if path is None else self.at(path)
+        if path is None or row is None:
+            return ""
         if isinstance(result, FailedPrediction):
             tags = read_tags(path)
-            heard, title, artist = None, tags.title, tags.artist
+            title, artist = tags.title, tags.artist
             error = self.words(result.message)
-            scan.failed += 1
         else:
-            heard, title, artist = result, result.title, result.artist
+            solo, title, artist = result, result.title, result.artist
+        now: tuple[str, ...] = ()
         try:
             now = read_genre_field(path).values
         except TagError as problem:
             error = error or self.words(problem)
-        with self._lock:
-            scan.done += 1
-            row = self._rows[number]
-            fresh = replace(
-                row, now=now, solo=heard, title=title, artist=artist, error=error, done=True
-            )
-            self._put(fresh.judged(heard, self.policy))
-        return {artist.casefold()} if artist and self.together else set()
+        with self.lock:
+            scan.done, scan.failed = scan.done + 1, scan.failed + (solo is None)
+            fresh = replace(self._rows[row.id], now=now, title=title, artist=artist, done=True)
+            self.put(replace(fresh, solo=solo, heard=solo, error=error))
+        return (artist or "").casefold()
 
-    def _put(self, row: Row) -> None:
-        self.version += 1
-        self._rows[row.id] = replace(row, version=self.version)
-
-    def _judge(self, artists: Iterable[str] | None) -> None:
-        """Judge the tracks of artists together; None is of all."""
-        wanted = None if artists is None else set(artists)
-        if wanted is not None and not wanted:
-            return
-        with self._lock:
-            rows = [row for row in self._rows.values() if row.solo is not None]
+    def _judge(self, artists: Collection[str] | None) -> None:
+        """Judge the tracks of artists together, where wanted; None is every track anew."""
         by_artist: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            key = (row.artist or "").casefold()
-            if wanted is None or key in wanted:
-                by_artist[key].append(row)
-        for key, tracks in by_artist.items():
-            solo = [row.solo for row in tracks if row.solo is not None]
-            judged = self.recogniser.together(solo) if self.together and key else solo
-            with self._lock:
-                for row, heard in zip(tracks, judged, strict=True):
+        for row in list(self._rows.values()):
+            artist = (row.artist or "").casefold()
+            if row.solo is not None and (artists is None or (artist and artist in artists)):
+                by_artist[artist].append(row)
+        for artist, rows in by_artist.items():
+            judged = [row.solo for row in rows if row.solo is not None]
+            if artist and self.together:
+                judged = self.recogniser.together(judged)
+            with self.lock:
+                for row, heard in zip(rows, judged, strict=True):
                     here = self._rows.get(row.id)
                     if here is not None and here.solo is row.solo:
-                        self._put(here.judged(heard, self.policy))
+                        self.put(replace(here, heard=heard))
 
-    def _note_runs(self, below: Path) -> None:
-        """Which files have genres that can be taken back."""
-        with Journal.open() as journal:
-            runs: dict[Path, int] = {}
-            for entry in journal.entries(path=below):
-                if entry.in_force and entry.plan.undoes is None:
-                    runs.setdefault(entry.path, entry.run)
-        with self._lock:
+    def note_runs(self, journal: Journal) -> None:
+        """Look up which files have genres that can be taken back."""
+        runs: dict[Path, int] = {}
+        for entry in journal.entries(path=self.root):
+            if entry.in_force and entry.plan.undoes is None:
+                runs.setdefault(entry.path, entry.run)
+        with self.lock:
             for row in list(self._rows.values()):
-                if (below == row.path or below in row.path.parents) and (
-                    row.run != runs.get(row.path)
-                ):
-                    self._put(replace(row, run=runs.get(row.path)))
+                if row.run != runs.get(row.path):
+                    self.put(replace(row, run=runs.get(row.path)))
 
     # --- deciding ----------------------------------------------------------
 
@@ -390,10 +329,11 @@ class Shelf:
             min_confidence=least,
             subgenres=told.get("subgenres") is True,
         )
-        with self._lock:
+        with self.lock:
             self.policy = policy
             self.together = self.can_together and told.get("together") is True
         self._judge(None)
+        self.changed()
 
     def choose(self, numbers: Sequence[int], genres: Sequence[str] | None) -> int:
         """Give rows genres by hand; None takes that back. How many rows have changed.
@@ -404,212 +344,21 @@ class Shelf:
             If these are no genres.
         """
         chosen = None if genres is None else _checked(genres)
-        with self._lock:
-            changed = [
-                row
-                for number in numbers
-                if (row := self._rows.get(number)) is not None and row.done and row.chosen != chosen
-            ]
+        with self.lock:
+            rows = [row for n in numbers if (row := self._rows.get(n)) is not None and row.done]
+            changed = [row for row in rows if row.chosen != chosen]
             for row in changed:
-                self._put(replace(row, chosen=chosen))
+                self.put(replace(row, chosen=chosen))
             return len(changed)
 
     def leave(self, numbers: Sequence[int]) -> int:
         """Have rows keep the genres that they have. How many rows have changed."""
-        with self._lock:
-            changed = [row for n in numbers if (row := self._rows.get(n)) is not None and row.done]
+        with self.lock:
+            rows = [row for n in numbers if (row := self._rows.get(n)) is not None and row.done]
+            changed = [row for row in rows if row.chosen != row.now]
             for row in changed:
-                self._put(replace(row, chosen=row.now))
+                self.put(replace(row, chosen=row.now))
             return len(changed)
-
-    # --- writing -----------------------------------------------------------
-
-    def plan(self, rows: Sequence[Row]) -> tuple[str, list[Row]]:
-        """What would be written for these rows, and a key to have just that written."""
-        changing = [row for row in rows if row.target is not None]
-        key = secrets.token_urlsafe(9)
-        with self._lock:
-            self._plans[key] = {row.id: row.target or () for row in changing}
-            while len(self._plans) > _PLANS:
-                self._plans.popitem(last=False)
-        return key, changing
-
-    def begin_write(self, key: str) -> None:
-        """Write what was planned, in the background.
-
-        Raises
-        ------
-        RequestError
-            If the plan is not known any more, or another writing is going on.
-        """
-        with self._lock:
-            if key not in self._plans:
-                raise RequestError(
-                    410, "this preview is out of date or was written already; look again"
-                )
-            self._claim()
-            plan = self._plans.pop(key)
-            self.job = Job("write", len(plan))
-            self.version += 1
-            self._start(self._write, self.job, plan)
-
-    def begin_undo(self, numbers: Sequence[int] | None = None, *, run: int | None = None) -> None:
-        """Bring back the genres that rows, or all files of a run, had before.
-
-        Raises
-        ------
-        RequestError
-            If another writing is going on, or the run changed files outside of the library.
-        JournalError
-            If the journal cannot be read.
-        """
-        paths: list[Path] = []
-        if run is None:
-            rows = [self.row(number) for number in numbers or ()]
-            paths = [inside(self.root, row.path) for row in rows if row.run is not None]
-        else:
-            with Journal.open() as journal:
-                paths = [entry.path for entry in journal.entries(run=run) if entry.in_force]
-            if any(self.root not in path.parents for path in paths):
-                raise RequestError(
-                    403,
-                    f"run {run} wrote files outside of this library, too; take it back on the "
-                    f"command line: genrescope undo {run}",
-                )
-        with self._lock:
-            self._claim()
-            self.job = Job("undo", len(paths), run=run)
-            self.version += 1
-            self._start(self._undo, self.job, paths, run)
-
-    def history(self) -> list[dict[str, Any]]:
-        """The runs that wrote files of this library, the latest first.
-
-        Raises
-        ------
-        JournalError
-            If the journal cannot be read.
-        """
-        here: dict[int, int] = defaultdict(int)
-        with Journal.open() as journal:
-            for entry in journal.entries(path=self.root):
-                if entry.state in ("written", "unclear"):
-                    here[entry.run] += 1
-            runs = [one for one in journal.runs() if one.id in here and not one.is_undo]
-        return [
-            {
-                "run": one.id,
-                "when": one.when.isoformat(timespec="seconds"),
-                "command": one.command,
-                "bundle": one.bundle,
-                "files": one.files,
-                "undone": one.undone,
-                "outside": one.files - here[one.id],
-            }
-            for one in runs
-        ]
-
-    def words(self, error: GenrescopeError | str) -> str:
-        """An error in its own words, with files named as they are inside the library."""
-        text = str(error).replace(f"{self.root}{os.sep}", "")
-        return text.split(" (--force")[0]
-
-    def _claim(self) -> None:
-        if not self._writing.acquire(blocking=False):
-            raise RequestError(
-                409, "files are being written, perhaps from another window; wait for that"
-            )
-
-    def _write(self, job: Job, plan: Mapping[int, tuple[str, ...]]) -> None:
-        with self._finishing(job), Journal.open() as journal:
-            tagger = Tagger(journal, command=_COMMAND, bundle=self.recogniser.bundle.name)
-            job.run = tagger.run
-            for number, genres in plan.items():
-                row = self._rows.get(number)
-                try:
-                    if row is None or row.target != genres:
-                        raise TagError("was changed in another window meanwhile; look again")
-                    path = inside(self.root, row.path)
-                    change = tagger.write(path, genres, expected=row.now)
-                except JournalError:
-                    raise
-                except GenrescopeError as error:
-                    self._failed(job, None if row is None else row.path, error)
-                    continue
-                if self._heard is not None:
-                    self._heard.rewritten(path, change.new)
-                with self._lock:
-                    job.done, job.changed = job.done + 1, job.changed + 1
-                    row = replace(
-                        self._rows[number], now=change.new, chosen=None, run=tagger.run, error=""
-                    )
-                    self._put(row.judged(row.heard, self.policy))
-
-    def _undo(self, job: Job, paths: Sequence[Path], run: int | None) -> None:
-        with self._finishing(job), Journal.open() as journal:
-            if run is not None:
-                for undone in undo(journal, run=run):
-                    self._undone(job, undone)
-            else:
-                for path in paths:
-                    try:
-                        for undone in undo(journal, path=path):
-                            self._undone(job, undone)
-                    except JournalError as error:  # taken back elsewhere meanwhile
-                        self._failed(job, path, error)
-            self._note_runs(self.root)
-
-    def _undone(self, job: Job, undone: Undone) -> None:
-        path = Path(os.path.realpath(undone.path))
-        if undone.state not in ("restored", "as before"):
-            self._failed(job, path, undone.message)
-            return
-        if self._heard is not None:
-            self._heard.rewritten(path, undone.old)
-        with self._lock:
-            job.done, job.changed = job.done + 1, job.changed + 1
-            row = self._rows.get(self._ids.get(path, 0))
-            if row is not None:
-                now = read_genre_field(path).values
-                row = replace(row, now=now, chosen=None, error="")
-                self._put(row.judged(row.heard, self.policy))
-
-    def _failed(self, job: Job, path: Path | None, error: GenrescopeError | str) -> None:
-        with self._lock:
-            job.done, job.failed = job.done + 1, job.failed + 1
-            row = None if path is None else self._rows.get(self._ids.get(path, 0))
-            if row is not None:
-                now = row.now
-                with contextlib.suppress(GenrescopeError):
-                    now = read_genre_field(inside(self.root, row.path)).values
-                row = replace(row, now=now, error=self.words(error))
-                self._put(row.judged(row.heard, self.policy))
-
-    def _finishing(self, job: Job) -> _Finishing:
-        return _Finishing(self, job)
-
-
-class _Finishing:
-    """However a job ends, it is told and the next one may begin."""
-
-    def __init__(self, shelf: Shelf, job: Job) -> None:
-        self._shelf, self._job = shelf, job
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        shelf, job = self._shelf, self._job
-        if isinstance(error, GenrescopeError):
-            job.error = shelf.words(error)
-        elif error is not None:
-            _log.error("%s ended early", job.kind, exc_info=error)
-            job.error = f"ended early ({type(error).__name__}: {error})"
-        with shelf._lock:
-            job.running = False
-            shelf.version += 1
-        shelf._writing.release()
-        return isinstance(error, Exception)
 
 
 def _checked(genres: Sequence[str]) -> tuple[str, ...]:
@@ -618,13 +367,12 @@ def _checked(genres: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for name in genres:
         text = " ".join(name.split())
-        if not text:
-            continue
         if len(text) > _LONGEST or not text.isprintable():
             raise DataError(
                 f"a genre has at most {_LONGEST} printable characters; this one has {len(text)}"
             )
-        found.setdefault(text.casefold(), text)
+        if text:
+            found.setdefault(text.casefold(), text)
     if len(found) > _MOST_GENRES:
         raise DataError(f"{len(found)} genres are too many; a file is given {_MOST_GENRES} at most")
     return tuple(found.values())

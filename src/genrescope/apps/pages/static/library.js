@@ -29,7 +29,7 @@ const SORTS = [
 
 const number = (n) => n.toLocaleString("en-US");
 const files = (n) => `${number(n)} ${n === 1 ? "file" : "files"}`;
-const percent = (p) => (p > 0.99 && p < 1 ? ">99 %" : `${Math.round(p * 100)} %`);
+const percent = (p) => (p > 0.99 ? ">99 %" : `${Math.round(p * 100)} %`);
 const listed = (genres) => (genres.length ? genres.join("; ") : "no genre");
 
 function make(tag, props = {}, ...children) {
@@ -464,7 +464,7 @@ class Library extends HTMLElement {
     const file = make("td", { class: "lib-file" }, play, make("div", {},
       make("div", {}, make("strong", {}, title), row.artist ? make("span", {}, ` · ${row.artist}`) : ""),
       make("small", {}, row.name),
-      row.error ? make("div", { class: "lib-error" }, row.error) : null));
+      row.error ? make("div", { class: "lib-error" }, row.error.replace(`${row.name}: `, "")) : null));
     element.replaceChildren(
       make("td", { class: "lib-tick" }, box), file,
       make("td", { class: "lib-now", "data-label": "Genre now" }, row.done ? make("span", { class: row.now.length ? "" : "gs-quiet" }, listed(row.now)) : make("span", { class: "gs-quiet" }, "not read yet"), row.disagrees ? make("small", {}, make("br"), "the sound disagrees") : ""),
@@ -491,7 +491,7 @@ class Library extends HTMLElement {
     const parts = [];
     if (row.target !== null) parts.push(make("strong", {}, listed(row.target)));
     else if (row.run !== null && row.chosen === null) parts.push(make("span", { class: "gs-quiet" }, `written, run ${row.run}`));
-    else parts.push(make("span", { class: "gs-quiet" }, "as it is"));
+    else if (row.best !== null || row.chosen !== null) parts.push(make("span", { class: "gs-quiet" }, "as it is"));
     if (row.chosen !== null) parts.push(make("small", { class: "gs-quiet" }, make("br"), "chosen by hand"));
     else if (row.target === null && row.run === null && row.why) parts.push(make("small", { class: "gs-quiet" }, make("br"), row.why));
     return parts;
