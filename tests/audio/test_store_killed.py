@@ -67,20 +67,20 @@ from tests.audio.stores import content
 
 music, work = Path(sys.argv[1]), Path(sys.argv[2])
 catalogue, recipe = find_tracks(music), Recipe(seconds=1.0)
-jobs, _ = store_write._plan(catalogue, store_write.Journal(work), retry=False)
+jobs, _ = store_write.plan(catalogue, store_write.Journal(work), retry=False)
 known = dict(map_isolated(functools.partial(store_write.extract_file, recipe=recipe), jobs,
                           workers=0))
 store_write.map_isolated = lambda fn, jobs, **_: ((job, known[job]) for job in jobs)
 
 os.fsync = lambda fd: None  # nothing here cuts the power
-made, parquet = {}, store_write._parquet
+made, parquet = {}, store_write.descriptor_parquet
 
 def cached(ids, values):
     if tuple(ids) not in made:
         made[tuple(ids)] = parquet(ids, values)
     return made[tuple(ids)]
 
-store_write._parquet = cached
+store_write.descriptor_parquet = cached
 for first in range(0, len(jobs), 3):
     rows = [(j.id, known[j].descriptors) for j in jobs[first : first + 3]
             if not isinstance(known[j], Exception)]
@@ -214,9 +214,9 @@ def known(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             parquet[tuple(ids)] = store_write_parquet(ids, values)
         return parquet[tuple(ids)]
 
-    store_write_parquet = store_write._parquet
+    store_write_parquet = store_write.descriptor_parquet
     monkeypatch.setattr(store_write, "extract_file", quick)
-    monkeypatch.setattr(store_write, "_parquet", quick_parquet)
+    monkeypatch.setattr(store_write, "descriptor_parquet", quick_parquet)
     monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here cuts the power
 
 

@@ -1,6 +1,7 @@
 """Features of many tracks on disk, to learn from.
 
-A store is a folder that :func:`genrescope.audio.store_write.extract` filled::
+A store is a folder that :func:`genrescope.audio.store_write.extract` filled, or one of partitions,
+at any URL, that :func:`genrescope.audio.scale_extract.extract_scaled` did. The former holds::
 
     store.json             what it holds and by which parameters
     manifest.jsonl         what is committed: parts, checksums, tracks
@@ -14,6 +15,7 @@ Reading needs no lock: parts never change, and what is added meanwhile is not se
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +29,20 @@ import numpy.typing as npt
 
 from genrescope.audio import frames
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES
+from genrescope.audio.scale_place import Place, is_url
+from genrescope.audio.scale_store import read_all, read_catalogues
 from genrescope.audio.store_journal import Failure, Journal, Row
 from genrescope.audio.store_recipe import Recipe, to_decibels
 from genrescope.audio.store_sources import Catalogue
-from genrescope.audio.store_write import PARTS, part_file, read_description
+from genrescope.audio.store_write import (
+    DESCRIPTION,
+    HEADER,
+    PARTITIONED,
+    PARTS,
+    check_description,
+    part_file,
+    read_description,
+)
 from genrescope.catalog.fma_tables import import_pyarrow
 from genrescope.catalog.prepared import PreparedData, load_prepared
 from genrescope.errors import DataError
@@ -68,7 +80,9 @@ class FeatureStore:
     Attributes
     ----------
     path : Path
-        Its folder.
+        Its folder; of a store at a URL, that as a path, to be shown.
+    place : Place
+        The same, to be read from.
     recipe : Recipe
         What it holds.
     front_ends : dict of str to dict
@@ -85,8 +99,12 @@ class FeatureStore:
     (3, 128, 1292)
     """
 
-    def __init__(self, path: Path, said: dict[str, Any], journal: Journal) -> None:
-        self.path = path
+    def __init__(
+        self, place: Place, said: dict[str, Any], journal: Journal, *, path: Path | None = None
+    ) -> None:
+        self.place = place
+        self.path = path or Path(place.url)
+        self.partitions = int(said["partitions"]) if said["version"] == PARTITIONED else 0
         self.recipe = Recipe.from_dict(said)
         self.front_ends: dict[str, dict[str, Any]] = said["front_ends"]
         self.made_with: dict[str, str] = said["made_with"]
@@ -104,8 +122,8 @@ class FeatureStore:
 
         Parameters
         ----------
-        path : path
-            Its folder.
+        path : path or str
+            Its folder, or the URL of a store of partitions.
 
         Returns
         -------
@@ -116,10 +134,18 @@ class FeatureStore:
         DataError
             If there is none, or it is damaged.
         """
+        place, said = open_description(path)
         folder = Path(path)
-        said = read_description(folder)
         try:
-            return cls(folder, said, Journal.read(folder))
+            if said["version"] == PARTITIONED:
+                shown = None if is_url(path) else folder
+                return cls(place, said, read_all(place, int(said["partitions"])), path=shown)
+            if place.local is None:
+                raise DataError(
+                    f"{place}: a store of one folder; copy it to a disk, or extract into a store "
+                    "of partitions, which can be at a URL"
+                )
+            return cls(place, said, Journal.read(place.local), path=folder)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
@@ -143,7 +169,11 @@ class FeatureStore:
     @cached_property
     def catalogue(self) -> Catalogue:
         """What the source says of the tracks, those among them that are not in the store."""
-        return Catalogue.read(self.path) or Catalogue((), (), {}, "folder")
+        if self.partitions:
+            found = read_catalogues(self.place, self.partitions)
+        else:
+            found = Catalogue.read(self.path)
+        return found or Catalogue((), (), {}, "folder")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -310,7 +340,7 @@ class FeatureStore:
                 "dtype": "float32",
             }
         return {
-            "store": str(self.path),
+            "store": self.place.url if self.partitions else str(self.path),
             "source": catalogue.kind,
             "simulated": catalogue.simulated,
             "tracks": len(self),
@@ -371,8 +401,30 @@ class FeatureStore:
         part, at = self._part[chosen].tolist(), self._at[chosen].tolist()
         # In the order of the disk, whatever the order asked for.
         for i in np.lexsort((at, part)).tolist() if len(chosen) else ():
-            out[i] = self._mapped(name, part[i])[at[i]]
+            if self.place.local is None:
+                out[i] = self._fetched(name, part[i], at[i])
+            else:
+                out[i] = self._mapped(name, part[i])[at[i]]
         return out
+
+    def _fetched(self, name: str, number: int, at: int) -> npt.NDArray[Any]:
+        """A row of an array that is not on a disk here."""
+        shape, dtype = self.recipe.arrays[name]
+        path, n = self.file(number, name), math.prod(shape) * dtype.itemsize
+        part = self.journal.parts[number]
+        size, _ = part.files[path]
+        data = self.place.read_range(path, HEADER + at * n, HEADER + (at + 1) * n)
+        if size != HEADER + n * len(part.ids) or len(data) != n:
+            raise DataError(
+                f"{self.place.url}/{path}: not the {len(part.ids)} rows that the manifest says; "
+                f"`genrescope features verify {self.place.url}` says what is damaged"
+            )
+        return np.frombuffer(data, dtype).reshape(shape)
+
+    def file(self, number: int, name: str) -> str:
+        """The file that holds an array of a part, below the store."""
+        file = self.journal.parts[number].file(name) or part_file(number, name)
+        return file if self.partitions else f"{PARTS}/{file}"
 
     def _mapped(self, name: str, number: int) -> npt.NDArray[Any]:
         """An array of a part, mapped into memory."""
@@ -381,11 +433,15 @@ class FeatureStore:
             self._maps.move_to_end(key)
             return self._maps[key]
         shape, dtype = self.recipe.arrays[name]
-        path = self.path / PARTS / part_file(number, name)
+        path = self.file(number, name)
         rows = len(self.journal.parts[number].ids)
+        if self.place.local is None:
+            raise DataError(f"{path}: not on a disk here; please report it")
         try:
             # Not as np.memmap: its views cost more than the copying.
-            found: npt.NDArray[Any] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            found: npt.NDArray[Any] = np.asarray(
+                np.load(self.place.local / path, mmap_mode="r", allow_pickle=False)
+            )
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{path}: cannot be read ({error}); `genrescope features verify {self.path}` "
@@ -404,9 +460,10 @@ class FeatureStore:
     def _read_descriptors(self, number: int) -> npt.NDArray[np.float32]:
         """The descriptors of a part [rows, 518]."""
         pa = import_pyarrow()
-        path = self.path / PARTS / part_file(number, "descriptors")
+        path = self.file(number, "descriptors")
         try:
-            table = pa.parquet.ParquetFile(path).read(
+            source = pa.BufferReader(self.place.read(path))
+            table = pa.parquet.ParquetFile(source).read(
                 columns=list(DESCRIPTOR_NAMES), use_threads=False
             )
             columns = [table[name].to_numpy() for name in DESCRIPTOR_NAMES]
@@ -417,6 +474,24 @@ class FeatureStore:
             ) from error
         values: npt.NDArray[np.float32] = np.stack(columns, axis=1)
         return values
+
+
+def open_description(where: str | PathLike[str]) -> tuple[Place, dict[str, Any]]:
+    """A store and what it says of itself; errors as of :meth:`FeatureStore.open`."""
+    place = Place(where)
+    if place.local is not None:
+        # The path as it was given is what people know.
+        return place, read_description(Path(where) if not is_url(where) else place.local)
+    try:
+        said = json.loads(place.read(DESCRIPTION))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{place}: no feature store; `genrescope features extract SOURCE --out {place}` makes "
+            "one"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{place}/{DESCRIPTION}: cannot be read ({error})") from error
+    return place, check_description(said, where=str(place))
 
 
 def load_frames(folder: str | PathLike[str]) -> PreparedData:
@@ -436,6 +511,6 @@ def load_frames(folder: str | PathLike[str]) -> PreparedData:
     DataError
         If it is neither, or the store has no frames.
     """
-    if (Path(folder) / "store.json").exists():
+    if is_url(folder) or (Path(folder) / DESCRIPTION).exists():
         return FeatureStore.open(folder).prepared()
     return load_prepared(folder)

@@ -18,7 +18,7 @@ from genrescope.errors import DataError, DiskSpaceError, GenrescopeError
 
 __all__ = ["StoreLock", "open_new", "replace_file", "sha256_of", "sync_folder", "write_all"]
 
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _BINARY = getattr(os, "O_BINARY", 0)
 _LOCKED_BYTE = 1 << 20  # beyond what is written, which others must be able to read on Windows
 
@@ -40,7 +40,7 @@ def told(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         why = error.strerror or str(error)
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise DiskSpaceError(
                 f"{path}: {why}; all that was committed before is whole. Free some space, and the "
                 "same command goes on where it was"

@@ -21,7 +21,16 @@ from genrescope.audio.files import printable
 from genrescope.audio.store_disk import replace_file, sync_folder, told, write_all
 from genrescope.errors import DataError
 
-__all__ = ["Failure", "Journal", "Part", "Row", "Seen"]
+__all__ = [
+    "Failure",
+    "Journal",
+    "Part",
+    "Row",
+    "Seen",
+    "quarantine_table",
+    "read_line",
+    "write_line",
+]
 
 JOURNAL = "manifest.jsonl"
 QUARANTINE = "quarantine.csv"
@@ -128,6 +137,11 @@ class Part:
     files: Mapping[str, tuple[int, str]]
     ids: tuple[str, ...]
 
+    def file(self, name: str) -> str | None:
+        """Which of the files holds an array; None if none does."""
+        ending = f".{name}.{'parquet' if name == 'descriptors' else 'npy'}"
+        return next((file for file in self.files if file.endswith(ending)), None)
+
 
 @dataclass(eq=False)
 class Journal:
@@ -176,7 +190,7 @@ class Journal:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
         lines = data.splitlines(keepends=True)
         for number, line in enumerate(lines):
-            entry = _parse(line)
+            entry = read_line(line)
             if entry is None:
                 if number + 1 < len(lines):
                     raise DataError(
@@ -212,15 +226,7 @@ class Journal:
         DiskSpaceError, DataError
             If it cannot be written; the journal is then as it was.
         """
-        entry = {
-            "part": len(self.parts),
-            "files": {name: list(about) for name, about in files.items()},
-            "rows": _columns(Row, rows),
-            "failures": _columns(Failure, failures),
-            "seen": _columns(Seen, seen),
-        }
-        body = json.dumps(entry, separators=(",", ":"), allow_nan=False)
-        line = f'{_PREFIX}{_sum(body)}",{body[1:]}\n'.encode("ascii")
+        line = write_line(len(self.parts), files=files, rows=rows, failures=failures, seen=seen)
         path = self.folder / JOURNAL
         with told(path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -235,7 +241,7 @@ class Journal:
                 raise
             finally:
                 os.close(fd)
-        self._apply(json.loads(body))
+        self.add(line)
         self._size += len(line)
 
     @property
@@ -246,16 +252,23 @@ class Journal:
 
     def write_quarantine(self) -> None:
         """Bring the table of what could not be read up to date, for people."""
-        out = io.StringIO(newline="")
-        table = csv.writer(out)
-        table.writerow(("id", "path", "error", "reason"))
-        for id_ in sorted(self.failures):
-            one = self.failures[id_]
-            table.writerow([printable(cell) for cell in (one.id, one.path, one.error, one.reason)])
-        data = out.getvalue().encode()
+        data = quarantine_table(self.failures)
         path = self.folder / QUARANTINE
         if not path.exists() or path.read_bytes() != data:
             replace_file(path, data)
+
+    def add(self, line: bytes) -> None:
+        """Take over what a line says, which is committed elsewhere.
+
+        Raises
+        ------
+        DataError
+            If it is damaged.
+        """
+        entry = read_line(line)
+        if entry is None:
+            raise DataError(f"{self.folder}: a line of its manifest is damaged; copy it again")
+        self._apply(entry)
 
     def _apply(self, entry: Mapping[str, Any]) -> None:
         rows = [Row(**{**cells, "genres": tuple(cells["genres"])}) for cells in _cells(entry, Row)]
@@ -273,7 +286,39 @@ class Journal:
             self.places.pop(failure.id, None)
             self.failures[failure.id] = failure
         for cells in _cells(entry, Seen):
-            self.rows[cells["id"]] = replace(self.rows[cells["id"]], **cells)
+            if cells["id"] in self.rows:
+                self.rows[cells["id"]] = replace(self.rows[cells["id"]], **cells)
+
+
+def write_line(
+    part: int | str,
+    *,
+    files: Mapping[str, tuple[int, str]],
+    rows: Iterable[Row],
+    failures: Iterable[Failure] = (),
+    seen: Iterable[Seen] = (),
+) -> bytes:
+    """What a batch commits, as a line with its own checksum."""
+    entry = {
+        "part": part,
+        "files": {name: list(about) for name, about in files.items()},
+        "rows": _columns(Row, rows),
+        "failures": _columns(Failure, failures),
+        "seen": _columns(Seen, seen),
+    }
+    body = json.dumps(entry, separators=(",", ":"), allow_nan=False)
+    return f'{_PREFIX}{_sum(body)}",{body[1:]}\n'.encode("ascii")
+
+
+def quarantine_table(failures: Mapping[str, Failure]) -> bytes:
+    """What could not be read and why, as CSV for people."""
+    out = io.StringIO(newline="")
+    table = csv.writer(out)
+    table.writerow(("id", "path", "error", "reason"))
+    for id_ in sorted(failures):
+        one = failures[id_]
+        table.writerow([printable(cell) for cell in (one.id, one.path, one.error, one.reason)])
+    return out.getvalue().encode()
 
 
 _KEYS = {Row: "rows", Failure: "failures", Seen: "seen"}
@@ -295,8 +340,8 @@ def _sum(body: str) -> str:
     return hashlib.sha256(body.encode("ascii")).hexdigest()[:_DIGITS]
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """A line's entry; None if it is not whole."""
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """What :func:`write_line` wrote; None if it is not whole."""
     start = len(_PREFIX) + _DIGITS + 2
     try:
         text = line.decode("ascii")

@@ -26,7 +26,7 @@ from genrescope.errors import DataError, UnknownGenreError
 __all__ = ["Catalogue", "find_tracks"]
 
 _MANIFESTS = (".csv", ".tsv", ".parquet", ".pq")
-_FILE = "catalogue.json"
+CATALOGUE = "catalogue.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,28 @@ class Catalogue:
         ).encode("ascii")
 
     @classmethod
+    def from_json(cls, data: bytes) -> Catalogue:
+        """What :meth:`to_json` wrote; ValueError, KeyError or TypeError if it is anything else."""
+        said = json.loads(data)
+        return cls(
+            tuple(said["id"]),
+            tuple(said["path"]),
+            dict(said["columns"]),
+            str(said["kind"]),
+            bool(said["simulated"]),
+        )
+
+    def taken(self, rows: Sequence[int]) -> Catalogue:
+        """Some of the tracks, by position."""
+        return Catalogue(
+            tuple(self.ids[i] for i in rows),
+            tuple(self.paths[i] for i in rows),
+            {name: [cells[i] for i in rows] for name, cells in self.columns.items()},
+            self.kind,
+            self.simulated,
+        )
+
+    @classmethod
     def read(cls, store: Path) -> Catalogue | None:
         """What a store keeps; None before the first run.
 
@@ -112,16 +134,9 @@ class Catalogue:
         DataError
             If it is damaged.
         """
-        path = store / _FILE
+        path = store / CATALOGUE
         try:
-            said = json.loads(path.read_bytes())
-            return cls(
-                tuple(said["id"]),
-                tuple(said["path"]),
-                dict(said["columns"]),
-                str(said["kind"]),
-                bool(said["simulated"]),
-            )
+            return cls.from_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -136,7 +151,7 @@ class Catalogue:
         merged = self if before is None else before.merged(self)
         data = merged.to_json()
         if before is None or data != before.to_json():
-            replace_file(store / _FILE, data)
+            replace_file(store / CATALOGUE, data)
 
 
 def find_tracks(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,12 @@ import numpy.typing as npt
 
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES
 from genrescope.audio.files import printable
+from genrescope.audio.scale_store import Partition
 from genrescope.audio.store import FeatureStore
 from genrescope.audio.store_disk import sha256_of
 from genrescope.audio.store_extract import Extracted, Job, extract_file, look
 from genrescope.audio.store_journal import Part
-from genrescope.audio.store_write import PARTS, part_file, strays
+from genrescope.audio.store_write import strays
 from genrescope.audio.workers import map_isolated
 from genrescope.catalog.fma_tables import import_pyarrow
 from genrescope.errors import DataError, GenrescopeError
@@ -144,16 +147,15 @@ def verify(
 def _part(check: _Check, part: Part) -> Iterator[str]:
     """What is wrong with the files of a part."""
     store = check.store
-    folder = store.path / PARTS
-    expected = {part_file(part.number, name) for name in store.recipe.arrays}
-    if "descriptors" in store.recipe.what:
-        expected.add(part_file(part.number, "descriptors"))
-    if set(part.files) != (expected if part.ids else set()):
+    names = [*store.recipe.arrays, *(["descriptors"] if "descriptors" in store.recipe.what else [])]
+    expected = {part.file(name) for name in names} if part.ids else set()
+    if None in expected or set(part.files) != expected:
         yield f"part {part.number}: the manifest names {', '.join(sorted(part.files)) or 'nothing'}"
         return
     damaged = False
-    for name, (size, digest) in part.files.items():
-        problem = _file(folder / name, size, digest)
+    for name in names if part.ids else ():
+        file = store.file(part.number, name)
+        problem = _file(store, file, *part.files[part.file(name) or ""])
         damaged |= problem is not None
         if problem is not None:
             yield problem
@@ -162,8 +164,8 @@ def _part(check: _Check, part: Part) -> Iterator[str]:
     places = store.journal.places
     live = [at for at, id_ in enumerate(part.ids) if places.get(id_) == (part.number, at)]
     for name, (shape, dtype) in store.recipe.arrays.items():
-        path = folder / part_file(part.number, name)
-        cells = np.load(path, mmap_mode="r", allow_pickle=False)
+        path = PurePosixPath(store.file(part.number, name))
+        cells = _load(store, str(path))
         if cells.shape != (len(part.ids), *shape) or cells.dtype != dtype:
             yield (
                 f"{path.name}: {cells.dtype} {cells.shape}, expected {dtype} "
@@ -181,22 +183,38 @@ def _part(check: _Check, part: Part) -> Iterator[str]:
         yield from _descriptors(check, part)
 
 
-def _file(path: Path, size: int, digest: str) -> str | None:
+def _file(store: FeatureStore, file: str, size: int, digest: str) -> str | None:
+    name = PurePosixPath(file).name
     try:
-        found = path.stat().st_size
+        if store.place.local is not None:
+            path = store.place.local / file
+            found, is_ = path.stat().st_size, ""
+            if found == size:
+                is_ = sha256_of(path)
+        else:
+            data = store.place.read(file)
+            found, is_ = len(data), hashlib.sha256(data).hexdigest()
         if found != size:
-            return f"{path.name}: has {found} bytes, expected {size}"
-        if (is_ := sha256_of(path)) != digest:
-            return f"{path.name}: SHA-256 is {is_[:16]}..., expected {digest[:16]}..."
+            return f"{name}: has {found} bytes, expected {size}"
+        if is_ != digest:
+            return f"{name}: SHA-256 is {is_[:16]}..., expected {digest[:16]}..."
     except OSError as error:
-        return f"{path.name}: {error.strerror or error}"
+        return f"{name}: {error.strerror or 'No such file or directory'}"
     return None
+
+
+def _load(store: FeatureStore, file: str) -> npt.NDArray[Any]:
+    if store.place.local is None:
+        data = io.BytesIO(store.place.read(file))
+        return np.asarray(np.load(data, allow_pickle=False))
+    return np.asarray(np.load(store.place.local / file, mmap_mode="r", allow_pickle=False))
 
 
 def _descriptors(check: _Check, part: Part) -> Iterator[str]:
     pa = import_pyarrow()
-    path = check.store.path / PARTS / part_file(part.number, "descriptors")
-    table = pa.parquet.ParquetFile(path).read(use_threads=False)
+    path = PurePosixPath(check.store.file(part.number, "descriptors"))
+    source = pa.BufferReader(check.store.place.read(str(path)))
+    table = pa.parquet.ParquetFile(source).read(use_threads=False)
     if tuple(table.column_names) != ("id", *DESCRIPTOR_NAMES):
         yield f"{path.name}: its columns are not id and the 518 descriptors"
         return
@@ -253,7 +271,7 @@ def _tracks(check: _Check) -> None:
             f"the files of {changed} tracks were touched or replaced since; `genrescope features "
             "extract` looks into them"
         )
-    if found := strays(store.path, journal):
+    if found := _strays(store):
         check.notes.append(
             f"{len(found)} files belong to a batch that is not committed: it is in work, or was "
             "killed, and the next run removes them"
@@ -263,6 +281,14 @@ def _tracks(check: _Check) -> None:
             f"the manifest ends with {journal.torn} bytes that are not committed; the next run "
             "removes them"
         )
+
+
+def _strays(store: FeatureStore) -> list[str]:
+    """Files that nobody counts."""
+    if not store.partitions:
+        return [str(path) for path in strays(store.path, store.journal)]
+    shares = (Partition(store.place, number) for number in range(store.partitions))
+    return [file for share in shares for file in share.strays()]
 
 
 def _columns(check: _Check) -> None:

@@ -49,9 +49,10 @@ BATCH = 128  # tracks a part
 DESCRIPTION = "store.json"
 PARTS = "parts"
 
-_FORMAT = "genrescope feature store"
+FORMAT = "genrescope feature store"
 _VERSION = 1
-_HEADER = 128  # bytes of the head of an .npy file, whatever its number of rows
+PARTITIONED = 2  # the version of a store that many machines fill; see scale_store
+HEADER = 128  # bytes of the head of an .npy file, whatever its number of rows
 _SPARE = 64 << 20  # bytes that stay free on the disk
 
 Report = Callable[[int, int, int], None]
@@ -114,12 +115,17 @@ def read_description(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); copy the store again") from error
-    if not isinstance(said, dict) or said.get("format") != _FORMAT:
-        raise DataError(f"{path}: not the description of a feature store; give another folder")
-    if said.get("version") != _VERSION:
+    return check_description(said, where=str(path))
+
+
+def check_description(said: Any, *, where: str) -> dict[str, Any]:
+    """What a store says of itself, if it is a store that can be read here; else DataError."""
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise DataError(f"{where}: not the description of a feature store; give another folder")
+    if said.get("version") not in (_VERSION, PARTITIONED):
         raise DataError(
-            f"{path}: format {said.get('version')}; this version of genrescope reads {_VERSION}. "
-            "Extract into another folder"
+            f"{where}: format {said.get('version')}; this version of genrescope reads {_VERSION} "
+            f"and {PARTITIONED}. Extract into another folder"
         )
     return said
 
@@ -179,7 +185,7 @@ def extract(
     if batch < 1:
         raise ValueError(f"batch is {batch}; at least 1 track is committed at a time")
     store = Path(folder)
-    _check_place(store)
+    check_place(store)
     with told(store):
         (store / PARTS).mkdir(parents=True, exist_ok=True)
     with StoreLock(store) as lock:
@@ -188,7 +194,7 @@ def extract(
         journal.cut()
         _discard(store, journal)
         catalogue.keep(store)
-        jobs, summary = _plan(catalogue, journal, retry=retry)
+        jobs, summary = plan(catalogue, journal, retry=retry)
         summary.left_by = lock.left_by
         _check_room(store, len(jobs) * recipe.row_bytes)
         filling = _Filling(store, recipe, journal, summary)
@@ -214,7 +220,7 @@ def extract(
 # --- before ------------------------------------------------------------------
 
 
-def _check_place(store: Path) -> None:
+def check_place(store: Path) -> None:
     if store.exists() and not store.is_dir():
         raise DataError(f"{store}: a file; a feature store is a folder, give another --out")
     if not store.is_dir() or (store / DESCRIPTION).exists():
@@ -231,26 +237,41 @@ def _settle(store: Path, recipe: Recipe | None) -> Recipe:
     """The store's recipe, from now on."""
     if (store / DESCRIPTION).exists():
         said = read_description(store)
+        if said["version"] == PARTITIONED:
+            raise DataError(
+                f"{store}: a store of partitions, which --cluster, --scheduler or --partitions "
+                "fill; give one of them"
+            )
         settled = recipe or Recipe.from_dict(said)
         settled.require_same(said, store=str(store))
     else:
         settled = recipe or Recipe()
-    if "descriptors" in settled.what:
+    check_recipe(settled)
+    if not (store / DESCRIPTION).exists():
+        said = describe_new(settled, version=_VERSION)
+        replace_file(store / DESCRIPTION, (json.dumps(said, indent=2) + "\n").encode())
+    return settled
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Find out before the work whether it can be stored; MissingExtraError if not."""
+    if "descriptors" in recipe.what:
         try:
             import_pyarrow()
         except MissingExtraError as error:
             raise MissingExtraError(
                 "Storing descriptors (all but --what mel,frames)", extra="lab", package="pyarrow"
             ) from error
-    if not (store / DESCRIPTION).exists():
-        said = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            **settled.to_dict(),
-            "made_with": _versions(),
-        }
-        replace_file(store / DESCRIPTION, (json.dumps(said, indent=2) + "\n").encode())
-    return settled
+
+
+def describe_new(recipe: Recipe, *, version: int) -> dict[str, Any]:
+    """What a new store says of itself."""
+    return {
+        "format": FORMAT,
+        "version": version,
+        **recipe.to_dict(),
+        "made_with": _versions(),
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -274,7 +295,7 @@ def _discard(store: Path, journal: Journal) -> None:
             path.unlink()
 
 
-def _plan(catalogue: Catalogue, journal: Journal, *, retry: bool) -> tuple[list[Job], Summary]:
+def plan(catalogue: Catalogue, journal: Journal, *, retry: bool) -> tuple[list[Job], Summary]:
     """The files to be read, in the catalogue's order."""
     summary, jobs = Summary(asked=len(catalogue)), []
     for id_, path in zip(catalogue.ids, catalogue.paths, strict=True):
@@ -383,7 +404,7 @@ class _Filling:
             os.fsync(fd)
             os.close(self._open.pop(name))
         if self._descriptors:
-            data = _parquet([row.id for row in self._rows], np.stack(self._descriptors))
+            data = descriptor_parquet([row.id for row in self._rows], np.stack(self._descriptors))
             fd = open_new(paths["descriptors"])
             try:
                 write_all(fd, data)
@@ -410,7 +431,7 @@ class _Filling:
             )
         if name not in self._open:
             self._open[name] = open_new(self._files()[name])
-            write_all(self._open[name], bytes(_HEADER))  # its number of rows is not known yet
+            write_all(self._open[name], bytes(HEADER))  # its number of rows is not known yet
         write_all(self._open[name], np.ascontiguousarray(cells).data)
 
     def _files(self) -> dict[str, Path]:
@@ -436,11 +457,11 @@ def npy_header(shape: Sequence[int], kind: np.dtype[Any]) -> bytes:
     128
     """
     said = {"descr": kind.str, "fortran_order": False, "shape": tuple(shape)}
-    start = b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little")
-    return start + repr(said).encode("ascii").ljust(_HEADER - 11) + b"\n"
+    start = b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little")
+    return start + repr(said).encode("ascii").ljust(HEADER - 11) + b"\n"
 
 
-def _parquet(ids: list[str], values: Any) -> memoryview:
+def descriptor_parquet(ids: list[str], values: Any) -> memoryview:
     pa = import_pyarrow()
     shown = [printable(id_) for id_ in ids]  # Parquet's text is UTF-8, and names of files need not
     columns = [pa.array(shown, pa.string())]

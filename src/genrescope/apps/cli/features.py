@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from genrescope.apps.cli.interrupts import resumable
+from genrescope.apps.cli.scheduler import ClusterOption, SchedulerOption, cluster_of
 
 if TYPE_CHECKING:
     from genrescope.audio.store_recipe import Recipe
@@ -28,7 +29,9 @@ features = typer.Typer(
 _EVERY = 10.0  # s between two lines of progress where there is no terminal
 _FRESH = 0.1  # s between two movements of the bar
 
-_Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of the store.")]
+_Store = Annotated[
+    str, typer.Argument(metavar="STORE", help="The folder of the store, or its URL.")
+]
 _Workers = Annotated[
     int | None,
     typer.Option(
@@ -59,11 +62,12 @@ def extract(
         ),
     ],
     out: Annotated[
-        Path,
+        str,
         typer.Option(
             "--out",
             metavar="STORE",
-            help="Folder of the store. The same command goes on where a killed one stopped.",
+            help="Folder of the store, or URL (s3://...). The same command goes on where a killed "
+            "one stopped.",
         ),
     ],
     what: Annotated[
@@ -119,6 +123,20 @@ def extract(
             "--batch", min=1, metavar="N", help="Tracks that are committed at a time, as a part."
         ),
     ] = 128,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            "--partitions",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Make a store of N partitions, as a cluster and a URL need.  [default there: one "
+            "for each 10,000 tracks]",
+            rich_help_panel="Cluster",
+        ),
+    ] = None,
 ) -> None:
     """Bring features of all tracks of a source into a store.
 
@@ -130,27 +148,46 @@ def extract(
     into quarantine.csv with the reason, and is tried again with --retry or when
     it was replaced. A file that was replaced is read again.
 
+    On a cluster the workers read the files and write the store, so all of them
+    must see both under the same names. --workers is for a run without one.
+
     Exit code 1: some tracks are in quarantine.
     """
     from genrescope.audio.store_sources import find_tracks
-    from genrescope.audio.store_write import extract as extract_all
 
+    if workers is not None and (scheduler or cluster):
+        raise typer.BadParameter("--workers is for a run without a cluster: leave it out")
     recipe = _recipe(out, what, seconds, dtype)
     catalogue = find_tracks(
         source, audio=audio, subset=subset, genre_folders=genre_folders, on_error=_unread
     )
     started = time.monotonic()
-    with resumable(), _progress("Extracting", "tracks") as report:
-        done = extract_all(
-            catalogue,
-            out,
-            recipe=recipe,
-            workers=workers,
-            retry=retry,
-            timeout=timeout,
-            batch=batch,
-            report=report,
-        )
+    settings = _Settings(recipe, retry, timeout, batch)
+    with (
+        resumable(),
+        cluster_of(scheduler, cluster) as engine,
+        _progress("Extracting", "tracks") as report,
+    ):
+        if engine is None and partitions is None and not _partitioned(out):
+            from genrescope.audio.store_write import extract as extract_all
+
+            done = extract_all(
+                catalogue, Path(out), workers=workers, report=report, **settings._asdict()
+            )
+        else:
+            from genrescope.audio.scale import Threads
+            from genrescope.audio.scale_extract import extract_scaled
+
+            if workers == 0:
+                raise typer.BadParameter("--workers 0 is for stores without partitions: give 1")
+            done = extract_scaled(
+                catalogue,
+                out,
+                engine=engine or Threads(workers),
+                partitions=partitions,
+                report=report,
+                **settings._asdict(),
+            )
     _say(done, catalogue.kind, out, time.monotonic() - started)
     raise typer.Exit(1 if done.quarantined else 0)
 
@@ -244,7 +281,7 @@ def info(
         for failure in opened.quarantine[:20]:
             typer.echo(f"  {printable(failure.error)}: {printable(failure.reason)}")
         if len(opened.quarantine) > 20:
-            typer.echo(f"  ... all of them are in {store / 'quarantine.csv'}")
+            typer.echo(f"  ... all of them are in {_quarantine(store)}")
 
 
 @features.command("export")
@@ -282,14 +319,38 @@ def export(
 # --- what a person reads ----------------------------------------------------
 
 
-def _recipe(out: Path, what: str | None, seconds: float | None, dtype: str | None) -> Recipe:
+class _Settings(NamedTuple):
+    """What extraction is told, wherever it runs."""
+
+    recipe: Recipe
+    retry: bool
+    timeout: float
+    batch: int
+
+
+def _said(out: str) -> dict[str, Any] | None:
+    """What the store says of itself; None where there is none yet."""
+    from genrescope.audio.scale_place import Place, is_url
+    from genrescope.audio.store import open_description
+    from genrescope.audio.store_write import DESCRIPTION
+
+    there = Place(out).exists(DESCRIPTION) if is_url(out) else (Path(out) / DESCRIPTION).exists()
+    return open_description(out)[1] if there else None
+
+
+def _partitioned(out: str) -> bool:
+    """Whether it is a store of partitions, or can be no other."""
+    from genrescope.audio.scale_place import is_url
+
+    return is_url(out) or "partitions" in (_said(out) or {})
+
+
+def _recipe(out: str, what: str | None, seconds: float | None, dtype: str | None) -> Recipe:
     """What was asked for; where nothing was, what the store has."""
     from genrescope.audio.store_recipe import Recipe, parse_what
-    from genrescope.audio.store_write import DESCRIPTION, read_description
 
-    there = Recipe()
-    if (out / DESCRIPTION).exists():
-        there = Recipe.from_dict(read_description(out))
+    said = _said(out)
+    there = Recipe() if said is None else Recipe.from_dict(said)
     return Recipe(
         there.what if what is None else parse_what(what),
         seconds=there.seconds if seconds is None else seconds,
@@ -307,7 +368,7 @@ def _unread(folder: Path, error: OSError) -> None:
     )
 
 
-def _say(done: Summary, kind: str, out: Path, seconds: float) -> None:
+def _say(done: Summary, kind: str, out: str, seconds: float) -> None:
     if done.left_by is not None:
         typer.echo(
             f"Process {done.left_by} had ended in the middle; what it had not committed was done "
@@ -325,12 +386,19 @@ def _say(done: Summary, kind: str, out: Path, seconds: float) -> None:
         if count:
             typer.echo(f"  {count:,} {text}")
     if done.quarantined:
+        where = _quarantine(out)
         waiting = f", {done.waiting:,} not tried again (--retry does)" if done.waiting else ""
         typer.echo(
-            f"{_n(done.quarantined, 'track')} in quarantine{waiting}: {out / 'quarantine.csv'} "
-            "says why",
+            f"{_n(done.quarantined, 'track')} in quarantine{waiting}: {where} says why",
             err=True,
         )
+
+
+def _quarantine(store: str) -> str:
+    """Where it says what could not be read."""
+    if _partitioned(store):
+        return f"{store}/partition=*/quarantine.csv"
+    return str(Path(store) / "quarantine.csv")
 
 
 def _n(count: int, noun: str) -> str:

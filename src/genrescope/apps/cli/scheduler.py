@@ -1,0 +1,63 @@
+"""Options of the commands that can run on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from genrescope.audio.scale import Cluster
+
+__all__ = ["ClusterOption", "SchedulerOption", "cluster_of"]
+
+_PANEL = "Cluster"
+
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default=False,
+        help="Run on the workers of this Dask scheduler: tcp://HOST:8786, or its file.",
+        rich_help_panel=_PANEL,
+    ),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="local:N",
+        show_default=False,
+        help="Run on a Dask cluster of N processes on this machine.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+@contextmanager
+def cluster_of(scheduler: str | None, cluster: str | None) -> Iterator[Cluster | None]:
+    """The cluster that the options ask for, for the time of the block; None without any.
+
+    Raises
+    ------
+    typer.BadParameter
+        If there are both.
+    ClusterError, DataError, MissingExtraError
+        If it cannot be had.
+    """
+    if scheduler is None and cluster is None:
+        yield None
+        return
+    if scheduler is not None and cluster is not None:
+        raise typer.BadParameter("--scheduler and --cluster exclude each other: give one of them")
+    from genrescope.audio.scale import Cluster, parse_local
+
+    if scheduler is not None:
+        engine = Cluster.connect(scheduler)
+    else:
+        engine = Cluster.local(parse_local(cluster or ""))
+    with engine:
+        yield engine

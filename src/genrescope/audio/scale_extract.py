@@ -1,0 +1,469 @@
+"""Filling a store of partitions: batches of tracks, each done and committed by one worker.
+
+What runs on a cluster is :func:`extract_batch`. It reads the files of a batch, each in a process
+that can be lost, writes the parts and commits them; the one who planned the batch hears only how
+many tracks there were. So a batch counts although nobody waits for it any more, and a run that is
+started again plans what no line names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from genrescope.audio.files import printable
+from genrescope.audio.scale import Engine, Lost
+from genrescope.audio.scale_place import Place
+from genrescope.audio.scale_store import (
+    PARTS,
+    Partition,
+    describe,
+    journal_of,
+    partitions_for,
+    shares,
+)
+from genrescope.audio.scale_work import Isolation, each_isolated
+from genrescope.audio.store_disk import StoreLock, told
+from genrescope.audio.store_extract import Extracted, Job, extract_file
+from genrescope.audio.store_journal import Failure, Journal, Row, Seen, read_line, write_line
+from genrescope.audio.store_recipe import Recipe
+from genrescope.audio.store_sources import Catalogue
+from genrescope.audio.store_write import (
+    BATCH,
+    DESCRIPTION,
+    PARTITIONED,
+    Report,
+    Summary,
+    check_description,
+    check_recipe,
+    describe_new,
+    descriptor_parquet,
+    npy_header,
+    plan,
+)
+from genrescope.audio.workers import DEFAULT_TIMEOUT
+from genrescope.errors import DataError, DecoderCrashError, GenrescopeError
+
+__all__ = ["BATCH_BYTES", "Batch", "Done", "extract_batch", "extract_scaled"]
+
+BATCH_BYTES = 256 << 20  # of files that a batch reads
+
+_LEAST = 8  # tracks a batch, however many workers there are
+_ROUNDS = 6  # batches for each that is done at a time, so that all end at about the same time
+_TRIES = 2  # times that a track may end the workers of the cluster
+_SPLIT = 8  # pieces of a batch that ended them
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tracks of one partition that are done and committed together.
+
+    Attributes
+    ----------
+    store : str
+        Where the store is, as a path or URL that all workers understand.
+    partition : int
+    key : str
+        Its name, by which it is committed once however often it is done.
+    recipe : Recipe
+    jobs : tuple of Job
+        The files.
+    before : tuple of str
+        For each of them, the path that the store has for its id, if that is another one.
+    isolation : Isolation
+        The processes that read the files.
+    tries : int
+        How often it ended workers of the cluster.
+    """
+
+    store: str
+    partition: int
+    key: str
+    recipe: Recipe
+    jobs: tuple[Job, ...]
+    before: tuple[str, ...]
+    isolation: Isolation
+    tries: int = 0
+
+    def pieces(self) -> Iterator[Batch]:
+        """The same in smaller batches, to find the track that ends workers; none at the end."""
+        if len(self.jobs) == 1:
+            if self.tries + 1 < _TRIES:
+                yield replace(self, tries=self.tries + 1)
+            return
+        size = -(-len(self.jobs) // _SPLIT)
+        for number, first in enumerate(range(0, len(self.jobs), size)):
+            some = slice(first, first + size)
+            key = f"{self.key}-{number}"
+            yield replace(self, key=key, jobs=self.jobs[some], before=self.before[some])
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a batch came to, in tracks; see :class:`genrescope.audio.store_write.Summary`."""
+
+    added: int = 0
+    replaced: int = 0
+    kept: int = 0
+    failed: int = 0
+
+    @property
+    def tracks(self) -> int:
+        """All of them."""
+        return self.added + self.replaced + self.kept + self.failed
+
+
+def extract_batch(batch: Batch, *, fn: Callable[..., Extracted] = extract_file) -> Done:
+    """Do a batch: read its files, write the parts, commit. What workers of a cluster run.
+
+    Parameters
+    ----------
+    batch : Batch
+        What to do.
+    fn : callable
+        Takes a job and a recipe, and gives what came out of the file.
+
+    Returns
+    -------
+    Done
+
+    Raises
+    ------
+    DataError
+        If the store cannot be written, or an id names two files.
+    DiskSpaceError
+        If there is no room for it; nothing of the batch is left.
+    ServiceError
+        If no process can be started to read files in.
+    """
+    partition = Partition(Place(batch.store), batch.partition)
+    committed = partition.line(batch.key)
+    if committed is not None:  # by a worker that died before it could say so
+        return _count(committed, batch.jobs)
+    work = partial(fn, recipe=batch.recipe)
+    rows: list[Row] = []
+    failures: list[Failure] = []
+    seen: list[Seen] = []
+    found: list[Extracted] = []
+    results = each_isolated(work, batch.jobs, batch.isolation)
+    for job, before, result in zip(batch.jobs, batch.before, results, strict=True):
+        if isinstance(result, GenrescopeError):
+            kind, reason = type(result).__name__, str(result)
+            failures.append(Failure(job.id, job.path, *job.status, kind, reason))
+        elif result.sha256 == job.known:
+            seen.append(Seen(job.id, job.path, *result.status))
+        else:
+            if before and os.path.exists(before):
+                raise DataError(
+                    f"{printable(job.id)} is {printable(before)} in the store and "
+                    f"{printable(job.path)} now, which holds something else; an id names one "
+                    "file: give the sources stores of their own with --out"
+                )
+            about = {"sha256": result.sha256, **result.facts}
+            rows.append(Row(job.id, job.path, *result.status, **about))
+            found.append(result)
+    files = _write_parts(partition, batch, rows, found)
+    line = write_line(batch.key, files=files, rows=rows, failures=failures, seen=seen)
+    partition.commit(batch.key, line)
+    return _count(line, batch.jobs)
+
+
+def _write_parts(
+    partition: Partition, batch: Batch, rows: Sequence[Row], found: Sequence[Extracted]
+) -> dict[str, tuple[int, str]]:
+    """Put the rows of a batch into files; their names, bytes and checksums."""
+    import hashlib
+
+    if not rows:
+        return {}
+    # Of this attempt: another worker may be doing the same.
+    stem, files = f"{batch.key}.{secrets.token_hex(4)}", {}
+    try:
+        for name, data in _contents(batch.recipe, rows, found):
+            files[f"{stem}.{name}"] = (len(data), hashlib.sha256(data).hexdigest())
+            partition.store.write(f"{partition.folder}/{PARTS}/{stem}.{name}", data)
+    except BaseException:
+        with contextlib.suppress(GenrescopeError):
+            partition.store.remove([f"{partition.folder}/{PARTS}/{name}" for name in files])
+        raise
+    return files
+
+
+def _contents(
+    recipe: Recipe, rows: Sequence[Row], found: Sequence[Extracted]
+) -> Iterator[tuple[str, bytes | memoryview]]:
+    for name, (shape, kind) in recipe.arrays.items():
+        cells = np.stack([one.arrays[name] for one in found])
+        if cells.shape[1:] != shape or cells.dtype != kind:
+            raise DataError(
+                f"{name} is {cells.dtype} {cells.shape[1:]}, and the recipe says {kind} {shape}; "
+                "please report it"
+            )
+        yield f"{name}.npy", npy_header(cells.shape, kind) + cells.tobytes()
+    if "descriptors" in recipe.what:
+        values = np.stack([one.descriptors for one in found if one.descriptors is not None])
+        yield "descriptors.parquet", descriptor_parquet([row.id for row in rows], values)
+
+
+def _count(line: bytes, jobs: Sequence[Job]) -> Done:
+    entry = read_line(line)
+    ids = set(entry["rows"].get("id", ())) if entry else set()
+    failed = set(entry["failures"].get("id", ())) if entry else set()
+    added = sum(not job.known for job in jobs if job.id in ids)
+    return Done(
+        added=added,
+        replaced=len(ids) - added,
+        kept=len(jobs) - len(ids) - len(failed),
+        failed=len(failed),
+    )
+
+
+# --- a whole run -------------------------------------------------------------
+
+
+def extract_scaled(
+    catalogue: Catalogue,
+    store: str | os.PathLike[str],
+    *,
+    engine: Engine,
+    recipe: Recipe | None = None,
+    partitions: int | None = None,
+    retry: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+    batch: int = BATCH,
+    report: Report | None = None,
+    fn: Callable[..., Extracted] = extract_file,
+) -> Summary:
+    """Bring the features of all tracks into a store of partitions.
+
+    What is read again and what not is as for :func:`genrescope.audio.store_write.extract`.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        The tracks; all workers must see the files under the same paths.
+    store : str or path
+        A folder that all workers see, or a URL; made if need be.
+    engine : Engine
+        Where the work is done: :class:`genrescope.audio.scale.Cluster` or ``Threads``.
+    recipe : Recipe, optional
+        What to compute; by default what the store has, or all.
+    partitions : int > 0, optional
+        Of a new store; by default one for each 10,000 tracks. A store has its number for good.
+    retry : bool
+        Whether to try tracks in quarantine again.
+    timeout : float
+        Seconds that a file may take.
+    batch : int > 0
+        Tracks that are committed together, at most; their files have 256 MiB at most, if they are
+        more than one.
+    report : callable, optional
+        Told how many tracks are done, how many there are to do, and how many failed.
+    fn : callable
+        What reads a file; see :func:`extract_batch`.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    DataError
+        If the place holds something else, the store has another recipe or number of partitions,
+        or an id names two files.
+    DiskSpaceError
+        If there is no room; what was committed is whole.
+    ClusterError
+        If the cluster is lost.
+    """
+    if batch < 1:
+        raise ValueError(f"batch is {batch}; at least 1 track is committed at a time")
+    place = Place(store)
+    with _locked(place) as left_by:
+        recipe, count = _settle(place, recipe, partitions, len(catalogue))
+        run = _Run(place, recipe, Isolation(engine.slots_each, timeout), batch)
+        run.summary.left_by = left_by
+        run.plan(catalogue, count, retry=retry, slots=engine.slots)
+        total, done, failed = run.planned, 0, 0
+        work = partial(extract_batch, fn=fn)
+        results = engine.run(work, run.batches(), split=Batch.pieces)
+        with contextlib.closing(results):
+            for one, result in results:
+                told = run.give_up(one, result) if isinstance(result, Lost) else result
+                run.note(one, told)
+                done, failed = done + told.tracks, failed + told.failed
+                if report is not None:
+                    report(done, total, failed)
+        return run.summary
+
+
+@contextlib.contextmanager
+def _locked(place: Place) -> Iterator[int | None]:
+    """Keep others from planning the same, where that can be; who was killed at it, if one was."""
+    if place.local is None:
+        yield None
+        return
+    from genrescope.audio.store_write import check_place
+
+    check_place(place.local)
+    with told(place.local):
+        place.local.mkdir(parents=True, exist_ok=True)
+    with StoreLock(place.local) as lock:
+        yield lock.left_by
+
+
+def _settle(
+    place: Place, recipe: Recipe | None, partitions: int | None, tracks: int
+) -> tuple[Recipe, int]:
+    """The store's recipe and its number of partitions, from now on."""
+    try:
+        said = check_description(describe(place), where=place.url)
+    except FileNotFoundError:
+        settled = recipe or Recipe()
+        check_recipe(settled)
+        count = partitions_for(tracks) if partitions is None else partitions
+        if count < 1:
+            raise DataError(f"partitions is {count}; a store has 1 or more") from None
+        new = describe_new(settled, version=PARTITIONED) | {"partitions": count}
+        place.write(DESCRIPTION, (json.dumps(new, indent=2) + "\n").encode())
+        return settled, count
+    if said["version"] != PARTITIONED:
+        raise DataError(
+            f"{place}: a store without partitions, which one process fills; leave --scheduler and "
+            "--cluster out, or give another --out"
+        )
+    settled = recipe or Recipe.from_dict(said)
+    settled.require_same(said, store=str(place))
+    check_recipe(settled)
+    count = int(said["partitions"])
+    if partitions not in (None, count):
+        raise DataError(
+            f"{place}: has {count} partitions, for good; leave --partitions out, or give another "
+            "--out"
+        )
+    return settled, count
+
+
+class _Run:
+    """One run of filling a store."""
+
+    def __init__(self, place: Place, recipe: Recipe, isolation: Isolation, batch: int) -> None:
+        self._place, self._recipe, self._isolation = place, recipe, isolation
+        self._batch = batch
+        self.summary = Summary()
+        self._work: dict[int, list[tuple[Job, str]]] = {}
+        self._left: dict[int, int] = {}  # tracks of a partition that are not done yet
+        self._stamp, self._name, self._size = "", secrets.token_hex(2), batch
+
+    @property
+    def planned(self) -> int:
+        """Tracks to do."""
+        return sum(len(jobs) for jobs in self._work.values())
+
+    # --- before ------------------------------------------------------------
+
+    def plan(self, catalogue: Catalogue, partitions: int, *, retry: bool, slots: int) -> None:
+        """Find out what is to be done."""
+        here, last = shares(catalogue.ids, partitions), 0
+        summary = self.summary
+        summary.asked = len(catalogue)
+        for number in range(partitions):
+            partition = Partition(self._place, number)
+            if self._place.local is not None:
+                # Elsewhere they may be of one who is writing now.
+                self._place.remove(partition.strays())
+            lines = partition.lines()
+            journal = journal_of(lines, partition.folder)
+            last = max([last, *(int(key.partition("-")[0]) for key in lines)])
+            summary.rows += len(journal.rows)
+            summary.quarantined += len(journal.failures)
+            if number not in here:
+                continue
+            mine = catalogue.taken(here[number])
+            partition.keep_catalogue(mine)
+            jobs, part = plan(mine, journal, retry=retry)
+            summary.kept += part.kept
+            summary.missing += part.missing
+            summary.waiting += part.waiting
+            if jobs:
+                self._work[number] = [(job, _before(job, journal)) for job in jobs]
+                summary.rows -= len(journal.rows)
+                summary.quarantined -= len(journal.failures)
+        self._left = {number: len(jobs) for number, jobs in self._work.items()}
+        self._stamp = f"{last + 1:06d}"
+        self._size = min(self._batch, max(_LEAST, -(-self.planned // (slots * _ROUNDS))))
+
+    def batches(self) -> Iterator[Batch]:
+        """What is to be done, partition by partition."""
+        number = 0
+        for partition, work in self._work.items():
+            for some in _cut(work, self._size):
+                yield Batch(
+                    self._place.url,
+                    partition,
+                    f"{self._stamp}-{number:06d}-{self._name}",
+                    self._recipe,
+                    tuple(job for job, _ in some),
+                    tuple(before for _, before in some),
+                    self._isolation,
+                )
+                number += 1
+
+    # --- after -------------------------------------------------------------
+
+    def give_up(self, batch: Batch, lost: Lost) -> Done:
+        """Put a track that ends whole workers of the cluster into quarantine."""
+        (job,) = batch.jobs
+        reason = (
+            f"{printable(job.path)}: {lost.reason}, and this was the only file that they read. "
+            "Try it again with --retry if they died for another reason."
+        )
+        failure = Failure(job.id, job.path, *job.status, DecoderCrashError.__name__, reason)
+        line = write_line(batch.key, files={}, rows=(), failures=[failure])
+        Partition(self._place, batch.partition).commit(batch.key, line)
+        return Done(failed=1)
+
+    def note(self, batch: Batch, done: Done) -> None:
+        """A batch is committed; with the last of a partition, that is tidied up."""
+        summary, number = self.summary, batch.partition
+        summary.added += done.added
+        summary.replaced += done.replaced
+        summary.kept += done.kept
+        summary.failed += done.failed
+        self._left[number] -= len(batch.jobs)
+        if self._left[number]:
+            return
+        partition = Partition(self._place, number)
+        partition.put_together()
+        journal = partition.journal()
+        partition.write_quarantine(journal)
+        summary.rows += len(journal.rows)
+        summary.quarantined += len(journal.failures)
+
+
+def _before(job: Job, journal: Journal) -> str:
+    """The file that an id stood for, if it was another one."""
+    row = journal.rows.get(job.id)
+    return row.path if row is not None and row.path != job.path else ""
+
+
+def _cut(work: list[tuple[Job, str]], size: int) -> Iterator[list[tuple[Job, str]]]:
+    """Batches of so many tracks, or of so many bytes of files."""
+    some: list[tuple[Job, str]] = []
+    room = BATCH_BYTES
+    for one in work:
+        n = max(one[0].status[0], 0)
+        if some and (len(some) == size or n > room):
+            yield some
+            some, room = [], BATCH_BYTES
+        some.append(one)
+        room -= n
+    if some:
+        yield some
