@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import io
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import mutagen
 import mutagen.id3
 import numpy as np
@@ -18,7 +20,7 @@ from mutagen.mp4 import MP4Cover
 
 from tests.audio.sounds import SR, encode, encode_av, music
 
-__all__ = ["COVER", "FORMATS", "dump", "make", "others", "tag"]
+__all__ = ["COVER", "FORMATS", "ape_tag", "dump", "make", "mp4", "others", "plain", "tag", "v1_tag"]
 
 COVER = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
 
@@ -34,6 +36,27 @@ def _fake(magic: bytes) -> bytes:
     return magic + noise
 
 
+def mp4(flags: str) -> bytes:
+    """AAC in MP4, written with these flags of FFmpeg's."""
+    with tempfile.TemporaryDirectory() as folder:  # what moves its front needs to read itself
+        path = Path(folder) / "a.mp4"
+        _encode_mp4(path, flags)
+        return path.read_bytes()
+
+
+def _encode_mp4(path: Path, flags: str) -> None:
+    with av.open(str(path), "w", format="mp4", options={"movflags": flags}) as out:
+        stream = out.add_stream("aac", rate=SR)
+        stream.layout = "stereo"
+        sound = np.ascontiguousarray(_y().T)
+        for i in range(0, sound.shape[1], 1024):
+            piece = np.ascontiguousarray(sound[:, i : i + 1024])
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = SR, i
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
 FORMATS: dict[str, Callable[[], bytes]] = {
     "mp3": lambda: encode(_y(), SR, format="MP3", subtype="MPEG_LAYER_III"),
     "flac": lambda: encode(_y(), SR, format="FLAC"),
@@ -42,9 +65,7 @@ FORMATS: dict[str, Callable[[], bytes]] = {
     "oga": lambda: encode_av(_y(), SR, codec="flac", format="ogg"),
     "m4a": lambda: encode_av(_y(), SR, codec="aac", format="ipod"),
     "alac": lambda: encode_av(_y(), SR, codec="alac", format="ipod"),
-    "front": lambda: encode_av(
-        _y(), SR, codec="aac", format="ipod", options={"movflags": "faststart"}
-    ),
+    "front": lambda: mp4("faststart"),
     "wma": lambda: encode_av(_y(), SR, codec="wmav2", format="asf"),
     "wv": lambda: encode_av(_y(), SR, codec="wavpack", format="wv"),
     "tta": lambda: encode_av(_y(), SR, codec="tta", format="tta"),

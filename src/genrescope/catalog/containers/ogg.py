@@ -167,6 +167,11 @@ class Ogg(Layout):
             self._refuse_others(page)
             self._head.append(page)
             data, used = read_at(self._file, page.body, page.end - page.body), 0
+            fields = (page.flags, page.position, page.serial, page.number)
+            if _rendered(*fields, page.laces, data) != read_at(
+                self._file, page.start, page.end - page.start
+            ):
+                raise TagError("it is damaged: the checksum of its comments is wrong")
             for lace in page.laces:
                 if len(self._packets) == self._count:
                     raise TagError("it is damaged: sound stands on the page of its comments")
