@@ -33,6 +33,7 @@ _NAMES = "names"
 _NEVER = "never-touch"
 _LIMIT = 1 << 20  # bytes; a list of names is not longer
 _LONGEST = 200  # characters of a name
+_SHOWN = 12  # genres that a message names
 _EXAMPLES = ("Audiobook", "Comedy", "Christmas")
 
 
@@ -205,7 +206,9 @@ def _near(name: str, known: Mapping[str, str]) -> str:
     close = difflib.get_close_matches(folded(name), known, n=3, cutoff=0.6)
     if close:
         return "; did you mean " + " or ".join(known[key] for key in close) + "?"
-    return f"; those are {', '.join(known.values())}"
+    names = list(known.values())
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"; those are {', '.join(names[:_SHOWN])}{more}"
 
 
 def _quoted(text: str) -> str:

@@ -294,6 +294,12 @@ def write_playlists(
             f"{foreign[0]}: is there, and genrescope did not write it; nothing was written. Choose "
             "another folder, or give --force to overwrite it"
         )
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{where}: cannot be made ({error.strerror or error}); choose another folder"
+        ) from error
     for one, file in zip(lists, files, strict=True):
         text = playlist_text(one, where)
         with atomic(file) as part:

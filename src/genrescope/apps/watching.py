@@ -181,7 +181,7 @@ class Watcher:
                 if here not in self._unreadable:
                     self._on_trouble(here, error.strerror or str(error))
                 continue
-            names = {entry.name for entry in entries}
+            names = {entry.name.casefold() for entry in entries}
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
@@ -221,7 +221,7 @@ def unfinished(name: str, *, beside: set[str]) -> bool:
     name : str
         Of the file.
     beside : set of str
-        Of all files in its folder.
+        Of all files in its folder, case-folded.
 
     Returns
     -------
@@ -237,4 +237,4 @@ def unfinished(name: str, *, beside: set[str]) -> bool:
     stem = os.path.splitext(name)[0]
     if os.path.splitext(stem)[1].casefold() in _PARTIAL:
         return True
-    return any(f"{name}{ending}" in beside for ending in _PARTIAL)
+    return any(f"{name.casefold()}{ending}" in beside for ending in _PARTIAL)
