@@ -98,8 +98,8 @@ _START = """
 <section id="start" aria-labelledby="start-title">
   <div id="drop" class="drop">
     <h1 id="start-title">What genre is this?</h1>
-    <p class="gs-lead">Drop a song here. It is heard on this server and kept no longer than
-    you look at it.</p>
+    <p class="gs-lead">Drop a song here. It is heard on this server, which forgets it two hours
+    after you last looked at it, or when it stops.</p>
     <p><label class="gs-button primary" for="file">Choose a file</label>
     <input id="file" class="gs-sr" type="file" accept="{accept}"></p>
     <p class="gs-quiet">Any format that can be decoded, up to {bytes}.</p>

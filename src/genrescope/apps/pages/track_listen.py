@@ -87,9 +87,7 @@ def playable(form: str) -> str | None:
     return _PLAYED.get(form)
 
 
-def look(
-    path: Path, *, start: float = 0.0, stop: float | None = None, max_seconds: float | None = None
-) -> Look:
+def look(path: Path, *, start: float = 0.0, stop: float | None = None) -> Look:
     """Make a picture of a sound.
 
     Parameters
@@ -98,8 +96,6 @@ def look(
         The file.
     start, stop : float
         The piece, in seconds; all of it by default.
-    max_seconds : float, optional
-        A longer sound is refused.
 
     Returns
     -------
@@ -110,7 +106,7 @@ def look(
     AudioError
         Whatever is wrong with the file.
     DataError
-        If the piece is not in the sound, or the sound is too long.
+        If the piece is not in the sound.
     """
     from genrescope.audio.decode import open_audio
 
@@ -118,11 +114,6 @@ def look(
         if not audio.exact:
             audio.measure()
         duration = audio.duration
-        if max_seconds is not None and duration > max_seconds:
-            raise DataError(
-                f"{path}: has {duration / 60:.0f} minutes; this server takes {max_seconds / 60:.0f}"
-                " at most"
-            )
         end = duration if stop is None else min(stop, duration)
         if not 0 <= start < end:
             raise DataError(f"there is nothing from {start:g} to {end:g} s in {duration:.1f} s")

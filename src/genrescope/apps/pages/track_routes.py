@@ -20,7 +20,9 @@ from genrescope.apps.pages.theme import genre_marks
 from genrescope.apps.pages.track_listen import Look, playable
 from genrescope.apps.pages.track_samples import samples
 from genrescope.apps.pages.track_sounds import Drawing, Opened, Sounds
-from genrescope.apps.service.problems import RequestError, hide, problem_of, respond
+from genrescope.apps.service.problems import in_names_of, problem_of, respond
+from genrescope.apps.service.recognising import unless_gone
+from genrescope.apps.service.refusals import QueueFullError, RequestError
 from genrescope.apps.service.uploads import Upload, clean_name, pump, receive
 from genrescope.errors import AudioNotFoundError, DataError, GenrescopeError
 
@@ -32,6 +34,7 @@ __all__ = ["add_routes"]
 _AT = "/pages/track"
 _SHORT = 60.0  # s; below, the genre over time comes from slices
 _LONGEST_QUESTION = 1 << 16  # bytes
+_SWEEP = 60.0  # s
 _JOB_SECONDS = 180.0  # for a picture or an explanation
 
 Answer = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -58,9 +61,11 @@ def add_routes(app: FastAPI) -> None:
     @asynccontextmanager
     async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
         async with before(running) as state:
+            sweeping = asyncio.create_task(pages.sweep())
             try:
                 yield state
             finally:
+                sweeping.cancel()
                 await asyncio.to_thread(pages.drawing.close)
 
     app.router.lifespan_context = lifespan
@@ -75,8 +80,10 @@ def _told(answer: Answer) -> Answer:
             return await answer(request)
         except GenrescopeError as error:
             names = getattr(request.state, "names", {})
-            headers = error.headers if isinstance(error, RequestError) else {}
-            return respond(problem_of(error, detail=hide(str(error), names)), headers)
+            headers = dict(error.headers) if isinstance(error, RequestError) else {}
+            if isinstance(error, QueueFullError):
+                headers["Retry-After"] = str(error.retry_after)
+            return respond(problem_of(in_names_of(error, names)), headers)
         except ClientDisconnect:
             return Response(status_code=400)
 
@@ -95,6 +102,12 @@ class _Track:
         self.drawing = Drawing(
             service.recogniser, timeout=_JOB_SECONDS, memory_limit=service.settings.max_memory
         )
+
+    async def sweep(self) -> None:
+        """Close what nobody asked for in a long time, for as long as the server runs."""
+        while True:
+            await asyncio.sleep(_SWEEP)
+            self.sounds.tidy()
 
     def _sound(self, request: Request) -> Opened:
         sound = self.sounds.get(request.path_params["key"])
@@ -136,7 +149,7 @@ class _Track:
             path = await asyncio.to_thread(found.ready)
             opened = Opened(path, clean_name(path.name), track_id=found.track_id)
         elif isinstance(told.get("path"), str):
-            path = Path(self.service.inside_library(told["path"]))
+            path = await asyncio.to_thread(self.service.inside_library, told["path"])
             opened = Opened(path, clean_name(path.name))
         else:
             raise DataError("say what to open: {sample: ...} or {path: ...}")
@@ -208,9 +221,8 @@ class _Track:
         key = f"why {genre} {at}"
         async with sound.lock:
             if key not in sound.made:
-                found, data, media = await self.drawing.do(
-                    "explained", sound.path, genre=genre, at=at
-                )
+                work = self.drawing.do("explained", sound.path, genre=genre, at=at)
+                found, data, media = await unless_gone(request, work)
                 out = self.service.workshop.new("spoke.mp3")
                 await asyncio.to_thread(out.write_bytes, data)
                 name = str(sum(one.startswith("spoke ") for one in sound.made))
@@ -258,6 +270,7 @@ def _answer(
     similar = getattr(prediction, "similar", ()) or ()
     position = getattr(prediction, "position", None)
     return told | {
+        "doubt": prediction.doubt,
         "moments": [
             {
                 "start": round(moment.start, 3),
@@ -274,9 +287,9 @@ def _answer(
 
 
 def _neighbour(one: Any) -> dict[str, Any]:
-    """A known track that sounds alike, whatever is known of it."""
-    names = ("title", "artist", "genre", "track_id", "similarity", "distance")
-    return {name: getattr(one, name) for name in names if getattr(one, name, None) is not None}
+    """A known track that sounds alike, with how alike in words."""
+    told: dict[str, Any] = one.to_dict()
+    return told | {"words": one.words}
 
 
 def _file(path: Path, media: str) -> Response:

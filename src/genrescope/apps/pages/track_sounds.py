@@ -87,15 +87,15 @@ class Sounds:
     def add(self, sound: Opened) -> Opened:
         """Keep a sound open."""
         self._open[sound.id] = sound
-        self._tidy()
+        self.tidy()
         return sound
 
     def get(self, key: str) -> Opened | None:
         """The sound with that id; None where there is none, or no longer."""
+        self.tidy()
         found = self._open.get(key)
         if found is not None:
             found.used = time.monotonic()
-        self._tidy()
         return found
 
     def close(self, key: str) -> None:
@@ -106,13 +106,14 @@ class Sounds:
             for path in [*([sound.path] if sound.ours else []), *made]:
                 path.unlink(missing_ok=True)
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
+        """Close what is too old, and the oldest where there is too much."""
         now = time.monotonic()
         by_age = sorted(self._open.values(), key=lambda one: one.used)
         sizes = {one.id: _size(one) for one in by_age}
-        for one in by_age[:-1]:  # the newest stays, whatever its size
-            late = now - one.used > self._seconds
-            if late or len(self._open) > self._kept or sum(sizes.values()) > self._total:
+        for one in by_age:
+            much = len(sizes) > self._kept or sum(sizes.values()) > self._total
+            if now - one.used > self._seconds or (much and one is not by_age[-1]):
                 del sizes[one.id]
                 self.close(one.id)
 

@@ -1,6 +1,9 @@
 // One sound, what the recogniser says of it, and why. All text goes in as text, never as markup.
 import { Plots, clock, mark } from "./plots.js";
 
+const KEPT = "genrescope-tracks";
+const MOST = 20;
+
 const percent = (p) => (p > 0 && p < 0.005 ? "< 1 %" : Math.round(100 * p) + " %");
 
 // An element with properties and children; strings become text.
@@ -98,16 +101,29 @@ class Track extends HTMLElement {
   begin() {
     this.turn++;
     this.plots.stop();
-    this.forget();
     this.show("start");
     window.gsStatus("Ready.");
     history.replaceState(null, "", location.pathname);
     this.at("file").focus();
   }
 
-  forget() {
-    if (this.now) fetch(this.now.url + "/close", { method: "POST", keepalive: true }).catch(() => {});
-    this.now = null;
+  // Keep what was recognised in this tab, newest first: the map shows it. What falls off is closed.
+  remember(answer) {
+    const { id, name, url } = this.now;
+    const { title, artist, best: genre, sure, position, similar } = answer;
+    let kept = [];
+    try {
+      kept = JSON.parse(sessionStorage.getItem(KEPT)) || [];
+    } catch (error) {
+      kept = [];
+    }
+    kept = [{ id, name, url, title, artist, genre, sure, position, similar }, ...kept.filter((one) => one.id !== id)];
+    for (const one of kept.splice(MOST)) fetch(one.url + "/close", { method: "POST", keepalive: true }).catch(() => {});
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify(kept));
+    } catch (error) {
+      // No storage: the map shows known tracks only.
+    }
   }
 
   show(name) {
@@ -182,7 +198,6 @@ class Track extends HTMLElement {
   // --- a sound is open --------------------------------------------------------------------------
 
   opened(sound, turn) {
-    this.forget();
     this.now = sound;
     this.show("result");
     this.at("title").textContent = sound.name;
@@ -214,6 +229,7 @@ class Track extends HTMLElement {
 
   answered(answer) {
     this.answer = answer;
+    this.remember(answer);
     if (answer.title) this.at("title").textContent = answer.title;
     this.at("artist").textContent = [answer.artist, answer.title ? answer.file : null].filter(Boolean).join(" · ");
     const box = this.at("answer");
@@ -256,21 +272,18 @@ class Track extends HTMLElement {
           { className: "verdict unsure" },
           el("p", { className: "say", textContent: "Not sure" }),
           el("p", { textContent: `${reason}.`.replace("..", ".") }),
-          el("p", {}, "Best guess: ", mark(answer.marks[answer.best]), `${answer.best}, ${percent(answer.confidence)}.`)
+          el("p", {}, "Best guess: ", mark(answer.marks[answer.best]), `${answer.best}, ${percent(answer.confidence)}.` + (answer.doubt ? " Here that means little." : ""))
         )
       );
     }
     const verdict = parts[0];
     const plausible = answer.plausible;
-    verdict.append(
-      el("p", {
-        className: "gs-quiet",
-        textContent:
-          plausible.length === 1
-            ? `No other genre is plausible. A set like this one holds the right genre ${nine} times in 10.`
-            : `Plausible: ${plausible.join(", ")}. A set like this one holds the right genre ${nine} times in 10.`,
-      })
-    );
+    if (!answer.doubt) {
+      const others = plausible.length === 1 ? "No other genre is plausible." : `Plausible: ${plausible.join(", ")}.`;
+      verdict.append(
+        el("p", { className: "gs-quiet", textContent: `${others} A set like this one holds the right genre ${nine} times in 10.` })
+      );
+    }
     if (answer.trained_on)
       verdict.append(
         el("p", { className: "gs-quiet", textContent: "The recogniser was trained on this very track, so this does not show how good it is." })
@@ -283,7 +296,7 @@ class Track extends HTMLElement {
         ...Object.entries(answer.probabilities).map(([genre, p]) =>
           el(
             "li",
-            { className: plausible.includes(genre) ? "in" : "out", style: { "--of": colour(genre) } },
+            { className: plausible.includes(genre) && !answer.doubt ? "in" : "out", style: { "--of": colour(genre) } },
             el("span", { className: "name" }, mark(answer.marks[genre]), genre),
             el("span", { className: "bar", "aria-hidden": "true" }, el("i", { style: { width: 100 * p + "%" } })),
             el("span", { className: "n", textContent: percent(p) })
@@ -322,14 +335,15 @@ class Track extends HTMLElement {
               "li",
               {},
               answer.marks[one.genre] ? mark(answer.marks[one.genre]) : null,
-              one.title || `No. ${one.track_id}`,
-              el("small", { textContent: [one.artist, one.genre].filter(Boolean).map((text) => " · " + text).join("") })
+              el("a", { href: `/map?known=${one.track_id}`, textContent: one.title || `No. ${one.track_id}` }),
+              el("small", { textContent: [one.artist, one.genre, one.words].filter(Boolean).map((text) => " · " + text).join("") })
             )
           )
         )
       );
-    const place = answer.position ? "/map?at=" + answer.position.map((x) => x.toFixed(5)).join(",") : "/map";
-    parts.push(el("p", {}, el("a", { href: place, textContent: answer.position ? "See its place on the map" : "See the map of all genres" })));
+    parts.push(
+      el("p", {}, el("a", answer.position ? { href: `/map?track=${this.now.id}`, textContent: "See its place on the map" } : { href: "/map", textContent: "See the map of all genres" }))
+    );
     return parts;
   }
 
