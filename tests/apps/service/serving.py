@@ -69,7 +69,7 @@ class Running:
 
     def left(self) -> list[str]:
         """What lies in the folder for uploads."""
-        return sorted(os.listdir(self.service.workshop.folder))
+        return sorted(set(os.listdir(self.service.workshop.folder)) - {".lock"})
 
 
 @contextmanager

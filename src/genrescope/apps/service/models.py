@@ -54,6 +54,17 @@ class Branch(BaseModel):
     probability: Probability
 
 
+class Neighbour(BaseModel):
+    """A known track that sounds like this one."""
+
+    title: str
+    artist: str
+    genre: str
+    track_id: int = Field(description="Its number in the Free Music Archive.")
+    similarity: float
+    percentile: float
+
+
 class Heard(BaseModel):
     """What was recognised in one track: `Prediction.to_dict()` of the Python package."""
 
@@ -71,6 +82,10 @@ class Heard(BaseModel):
     tagged_genres: list[str] = Field(description="From the tags; they play no part.")
     sources: list[str] = Field(description='What the answer rests on: "sound", "title", ...')
     branches: list[Branch] = Field(description="Sub-genres that fit, high to low.")
+    similar: list[Neighbour] = Field(description="Known tracks that are like it, nearest first.")
+    position: tuple[float, float, float] | None = Field(
+        description="Where it lies on the map of known tracks; null where the bundle has none."
+    )
     timeline: list[Moment] = Field(description="Window by window; empty unless asked for.")
 
 

@@ -12,22 +12,35 @@ from genrescope.catalog.folders import AUDIO_SUFFIXES
 
 __all__ = ["Workshop"]
 
+_PREFIX = "genrescope-serve-"
+_LOCK = ".lock"  # held for as long as the service lives, however it ends
+
 
 class Workshop:
     """A folder that nobody else can look into, with names of its own making."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._held: int | None = None
 
     def open(self) -> None:
-        """Make the folder."""
-        self._folder = Path(tempfile.mkdtemp(prefix="genrescope-serve-"))
+        """Make the folder, and remove those of services that were killed."""
+        for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            lock = _lock(left)
+            if lock is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._held = _lock(self._folder, make=True)
 
     def close(self) -> None:
         """Remove it with all that is left in it."""
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
 
     @property
     def folder(self) -> Path:
@@ -52,3 +65,24 @@ class Workshop:
             os.unlink(path)
         except OSError:  # Windows: still open elsewhere; the folder goes at the end
             return
+
+
+def _lock(folder: Path, *, make: bool = False) -> int | None:
+    """The lock of a folder of ours, where nobody holds it; None where somebody does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            return None
+        flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
+        fd = os.open(folder / _LOCK, flags, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
