@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,6 @@ import pytest
 from genrescope.learn.bundle import Bundle
 from genrescope.learn.known_training import known_part
 from genrescope.learn.parts import describe_parts
-from genrescope.learn.prediction import Prediction
 from tests.learn.known_world import make_known
 
 PIXELS = """(colour) => {
@@ -290,9 +290,6 @@ def test_a_row_of_the_library_becomes_a_point() -> None:
     assert _track(Row(2, Path("/music/c.mp3"), "c.mp3")) is None
 
 
-@pytest.mark.skipif(
-    "position" not in Prediction.__dataclass_fields__, reason="predictions have no place yet"
-)
 @pytest.mark.data
 def test_a_scanned_library_is_drawn_and_plays(
     server: Callable[..., str],
@@ -309,10 +306,10 @@ def test_a_scanned_library_is_drawn_and_plays(
     seen = visit(address)
     page = seen.go("/library")
     page.request.post(f"{address}/pages/library/scan", data={})
-    page.wait_for_function(
-        "async () => (await (await fetch('/pages/map/library')).json()).tracks.length === 2",
-        timeout=60_000,
-    )
+    until = time.monotonic() + 90
+    while len(page.request.get(f"{address}/pages/map/library").json()["tracks"]) < 2:
+        assert time.monotonic() < until, page.request.get(f"{address}/pages/library/state").text()
+        page.wait_for_timeout(200)
     page = opened(seen)
     assert page.locator(".map-mine li").count() == 2
     page.locator(".map-mine li button").first.click()

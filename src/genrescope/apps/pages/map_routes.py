@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,11 @@ from genrescope.apps.pages.library_rows import Query
 from genrescope.apps.pages.theme import genre_marks
 from genrescope.apps.service.problems import problem_of, respond
 from genrescope.errors import DataError, GenrescopeError
-from genrescope.learn.known import ALIKE, PART_NAME, KnownTracks
+from genrescope.learn.known import ALIKE
 
 if TYPE_CHECKING:
     from genrescope.apps.pages.library_rows import Row
+    from genrescope.learn.known import KnownTracks, Neighbour
 
 __all__ = ["add_routes", "knows_tracks"]
 
@@ -32,7 +32,7 @@ _MOST = 20_000  # tracks of a library that are drawn
 
 def knows_tracks(service: Any) -> bool:
     """Whether the recogniser of a service has a map."""
-    return PART_NAME in service.recogniser.bundle.parts
+    return service.recogniser.known is not None
 
 
 def add_routes(app: FastAPI) -> None:
@@ -51,8 +51,6 @@ class _Map:
 
     def __init__(self, service: Any) -> None:
         self.service = service
-        self._lock = threading.Lock()
-        self._known: KnownTracks | None = None
 
     async def points(self, request: Request) -> Response:
         """All known tracks."""
@@ -67,8 +65,8 @@ class _Map:
         try:
             if not (told.isascii() and told.isdigit() and len(told) < 19):
                 raise DataError(f"track is {told!r}, expected the number of a known track")
-            known = await asyncio.to_thread(self._open)
-            return JSONResponse([_pair(one) for one in known.near_known(int(told), _NEAR)])
+            near = self._known().near_known(int(told), _NEAR)
+            return JSONResponse([_pair(one) for one in near])
         except GenrescopeError as error:
             return respond(problem_of(error))
 
@@ -76,17 +74,14 @@ class _Map:
         """What was recognised in the files of the library."""
         return JSONResponse(await asyncio.to_thread(self._library))
 
-    def _open(self) -> KnownTracks:
-        parts = self.service.recogniser.bundle.parts
-        if PART_NAME not in parts:
+    def _known(self) -> KnownTracks:
+        known: KnownTracks | None = self.service.recogniser.known
+        if known is None:
             raise DataError("this recogniser knows no tracks; train it again to have a map")
-        with self._lock:
-            if self._known is None:
-                self._known = KnownTracks(parts[PART_NAME])
-            return self._known
+        return known
 
     def _points(self) -> Response:
-        known = self._open()
+        known = self._known()
         tracks = known.tracks
         counts = Counter(tracks.genres)
         genres = sorted(counts)
@@ -126,8 +121,7 @@ class _Map:
 def _track(row: Row) -> dict[str, Any] | None:
     """A file of the library for the page; None where it has no place on the map (yet)."""
     prediction = row.heard or row.solo
-    position = getattr(prediction, "position", None)
-    if prediction is None or position is None:
+    if prediction is None or prediction.position is None:
         return None
     return {
         "path": row.name,
@@ -135,10 +129,10 @@ def _track(row: Row) -> dict[str, Any] | None:
         "artist": row.artist or "",
         "genre": prediction.best,
         "sure": prediction.sure,
-        "position": [round(float(x), 4) for x in position],
-        "similar": [_pair(one) for one in getattr(prediction, "similar", ())],
+        "position": [round(float(x), 4) for x in prediction.position],
+        "similar": [_pair(one) for one in prediction.similar],
     }
 
 
-def _pair(one: Any) -> list[float]:
+def _pair(one: Neighbour) -> list[float]:
     return [one.track_id, round(one.percentile, 1)]
