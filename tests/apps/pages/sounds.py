@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -39,7 +40,7 @@ def evil(folder: Path) -> Path:
     from mutagen.flac import FLAC
 
     path = music(folder / "<b>bold <img src=x onerror=window.hacked=1>.flac")
-    tags = FLAC(path)
+    tags: Any = FLAC(path)  # type: ignore[no-untyped-call]
     tags["title"], tags["artist"] = EVIL, "</script><script>window.hacked=1</script>"
     tags["genre"] = [EVIL]
     tags.save()

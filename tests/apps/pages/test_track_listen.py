@@ -55,7 +55,8 @@ def test_a_piece_is_drawn_in_more_detail(tmp_path: Path) -> None:
     piece = look(path, start=5.0, stop=7.0)
     begins = int(np.argmax(piece.peaks[1] > 20))
     assert 5.0 + begins * 2.0 / piece.peaks.shape[1] == pytest.approx(6.0, abs=0.005)
-    assert (piece.start, piece.stop, piece.duration) == (5.0, 7.0, pytest.approx(12.0))
+    assert (piece.start, piece.stop) == (5.0, 7.0)
+    assert piece.duration == pytest.approx(12.0)
     with pytest.raises(DataError, match="nothing from 13"):
         look(path, start=13.0)
 

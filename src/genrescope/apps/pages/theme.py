@@ -9,16 +9,22 @@ from html import escape
 from urllib.parse import quote
 
 from genrescope.catalog.genres import GENRE_COLOURS
-from genrescope.explain.colours import colours_of, shapes_of
+from genrescope.explain.colours import colours_of
 
 __all__ = ["asset", "genre_marks", "genre_styles", "mark", "slug"]
 
-#: Each shape as a path in a box of 16 by 16; filled, so that it is seen at the size of text.
+#: Each shape as a path in a box of 16 by 16; as on the map, in the order of a bundle's genres.
 _PATHS = {
     "circle": "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 0 1 0-13z",
     "square": "M2 2h12v12H2z",
     "diamond": "M8 .5L15.5 8L8 15.5L.5 8z",
+    "triangle-up": "M8 1L15.5 14.5H.5z",
+    "triangle-down": "M8 15L.5 1.5H15.5z",
+    "plus": "M5.5 1h5v4.5H15v5h-4.5V15h-5v-4.5H1v-5h4.5z",
+    "cross": "M4.5 1L8 4.5L11.5 1L15 4.5L11.5 8L15 11.5L11.5 15L8 11.5L4.5 15L1 11.5L4.5 8L1 4.5z",
+    "star": "M8 .5l2.2 5 5.3.5-4 3.6 1.2 5.4L8 12.2 3.3 15l1.2-5.4-4-3.6 5.3-.5z",
 }
+_SHAPES = tuple(_PATHS)
 
 
 def asset(name: str) -> str:
@@ -51,7 +57,7 @@ def slug(genre: str) -> str:
 
 
 def genre_marks(genres: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and shape of each genre, the same as in every figure of the project.
+    """Colour of each genre, the same as in every figure of the project, and a shape.
 
     Parameters
     ----------
@@ -61,10 +67,11 @@ def genre_marks(genres: Sequence[str]) -> dict[str, tuple[str, str]]:
     Returns
     -------
     dict of str to (str, str)
-        Genre to ``#rrggbb`` and ``"circle"``, ``"square"`` or ``"diamond"``.
+        Genre to ``#rrggbb`` and a shape such as ``"circle"``, by its place: no two of up to eight
+        share one.
     """
-    colours, shapes = colours_of(genres), shapes_of(genres)
-    return {genre: (colours[genre], shapes[genre]) for genre in genres}
+    colours = colours_of(genres)
+    return {g: (colours[g], _SHAPES[n % len(_SHAPES)]) for n, g in enumerate(genres)}
 
 
 def genre_styles(genres: Sequence[str]) -> str:

@@ -47,7 +47,11 @@ def _content(service: Any) -> str:
     }
     return (
         f'<gs-track data-told="{escape(json.dumps(told))}">'
-        + _START.format(accept=escape(_accept()), samples=_samples(samples()), bytes=_size(service))
+        + _START.format(
+            accept=escape(_accept()),
+            samples=_samples(samples(), service.recogniser.genres),
+            bytes=_size(service),
+        )
         + _RESULT
         + "</gs-track>"
     )
@@ -61,7 +65,7 @@ def _size(service: Any) -> str:
     return f"{service.settings.max_bytes / 1e6:,.0f} MB"
 
 
-def _samples(found: tuple[Sample, ...]) -> str:
+def _samples(found: tuple[Sample, ...], genres: tuple[str, ...]) -> str:
     clips = [one for one in found if one.track_id is not None]
     own = [one for one in found if one.track_id is None]
     parts = []
@@ -69,7 +73,7 @@ def _samples(found: tuple[Sample, ...]) -> str:
         parts.append(
             "<h2>Or try a clip of the Free Music Archive</h2>"
             "<p class=gs-quiet>With the genre that the archive gives it.</p>"
-            f"<ul class=samples>{''.join(map(_sample, clips))}</ul>"
+            f"<ul class=samples>{''.join(_sample(one, genres) for one in clips)}</ul>"
         )
     parts.append(
         f"<h2>{'Or' if clips else 'Or try'} something that this program plays itself</h2>"
@@ -81,13 +85,13 @@ def _samples(found: tuple[Sample, ...]) -> str:
             "<code>genrescope demo</code> fetches them. "
         )
         + "They have no genre; see what it makes of them.</p>"
-        f"<ul class='samples own'>{''.join(map(_sample, own))}</ul>"
+        f"<ul class='samples own'>{''.join(_sample(one, genres) for one in own)}</ul>"
     )
     return "".join(parts)
 
 
-def _sample(one: Sample) -> str:
-    note = f"<small>{mark(one.note, [])}{escape(one.note)}</small>" if one.note else ""
+def _sample(one: Sample, genres: tuple[str, ...]) -> str:
+    note = f"<small>{mark(one.note, genres)}{escape(one.note)}</small>" if one.note else ""
     return (
         f'<li><button type="button" class="gs-button" data-sample="{escape(one.key)}">'
         f"<span>{escape(one.label[:1].upper() + one.label[1:])}</span>{note}</button></li>"

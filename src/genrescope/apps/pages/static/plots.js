@@ -19,6 +19,11 @@ const SHAPES = {
   circle: "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 0 1 0-13z",
   square: "M2 2h12v12H2z",
   diamond: "M8 .5L15.5 8L8 15.5L.5 8z",
+  "triangle-up": "M8 1L15.5 14.5H.5z",
+  "triangle-down": "M8 15L.5 1.5H15.5z",
+  plus: "M5.5 1h5v4.5H15v5h-4.5V15h-5v-4.5H1v-5h4.5z",
+  cross: "M4.5 1L8 4.5L11.5 1L15 4.5L11.5 8L15 11.5L11.5 15L8 11.5L4.5 15L1 11.5L4.5 8L1 4.5z",
+  star: "M8 .5l2.2 5 5.3.5-4 3.6 1.2 5.4L8 12.2 3.3 15l1.2-5.4-4-3.6 5.3-.5z",
 };
 const SVG = "http://www.w3.org/2000/svg";
 
