@@ -253,18 +253,19 @@ class Heard:
         if result is None:
             raise GenrescopeError(f"{path}: a worker gave no answer; please report it")
         prediction, key = result
+        said = prediction.to_dict()
         if key is not None:
-            answer = zlib.compress(json.dumps(prediction.to_dict()).encode(), 1)
-            day = _today()
+            answer = zlib.compress(json.dumps(said).encode(), 1)
             self._keep(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                (key.sound, key.about, settings, day, answer),
+                (key.sound, key.about, settings, _today(), answer),
             )
             self._keep_file(path, key)
             self._answers += 1
             if self._answers >= _BATCH or time.monotonic() - self._stored > _PATIENCE:
                 self.store()
-        return prediction
+        # As it will be remembered, to the last digit: looked at twice, it is the same.
+        return Prediction.from_dict(said)
 
     def _recall(self, path: Path, settings: bytes) -> Prediction | None:
         identity = _identity(path)
