@@ -31,7 +31,7 @@ from tests.fuzz.loop import Judge, run_random, vary
 from tests.fuzz.targets import TARGETS
 
 MEMORY = 2 << 30  # bytes
-_NOTED = 500  # executions between two notes of how far it is
+_NOTED = 2.0  # s between two notes of how far it is
 _RESTARTS = 200
 _ROOM = 1 << 20  # bytes of the note of the input that is being run
 
@@ -123,7 +123,7 @@ def supervise(name: str, *, engine: str, executions: int, given: argparse.Namesp
                 check=False,
             )
         _add(whole, note, folder / "log.txt")
-        if not note.exists() or done.returncode != 0:
+        if done.returncode != 0:
             _bury(whole, folder, done.returncode)
     whole.seconds = time.monotonic() - started
     return whole
@@ -172,8 +172,11 @@ def child(name: str, *, engine: str, given: argparse.Namespace) -> None:
         file.truncate(_ROOM)
         last = mmap.mmap(file.fileno(), _ROOM)
     paths: dict[str, str] = {}
+    noted = 0.0
 
     def note() -> None:
+        nonlocal noted
+        noted = time.monotonic()
         for what, find in judge.finds.items():
             if what not in paths:
                 paths[what] = str(_keep(folder, find.data, find.trace))
@@ -190,7 +193,8 @@ def child(name: str, *, engine: str, given: argparse.Namespace) -> None:
         last[: 4 + len(data[: _ROOM - 4])] = len(data).to_bytes(4, "little") + data[: _ROOM - 4]
         known = len(judge.finds)
         judge(data)
-        if judge.runs % _NOTED == 0 or len(judge.finds) > known or judge.runs >= given.executions:
+        late = time.monotonic() - noted > _NOTED
+        if late or len(judge.finds) > known or judge.runs >= given.executions:
             note()
 
     with _instrumented(engine):

@@ -138,7 +138,7 @@ class GenreTree:
 
     def __contains__(self, name: object) -> bool:
         try:
-            self._find(name)
+            self._find(name, hint=False)
         except UnknownGenreError:
             return False
         return True
@@ -201,7 +201,7 @@ class GenreTree:
                 if taken is not genre:
                     raise TableError(f"alias {name!r} means both {taken.title} and {title}")
 
-    def _find(self, name: object) -> Genre:
+    def _find(self, name: object, *, hint: bool = True) -> Genre:
         if isinstance(name, bool) or not isinstance(name, str | Integral):
             raise UnknownGenreError(f"{_short(name)} is no genre; give its name or its FMA id")
         if isinstance(name, Integral):
@@ -213,9 +213,8 @@ class GenreTree:
             return found
         if match := _BRACKETED.match(text):
             return self._from_id3(text, match)
-        raise UnknownGenreError(
-            f"{_short(text)} is no genre, alias or genre id{self._nearest(text[:_NAMED])}"
-        )
+        nearest = self._nearest(text[:_NAMED]) if hint else ""
+        raise UnknownGenreError(f"{_short(text)} is no genre, alias or genre id{nearest}")
 
     def _from_id(self, id_: int) -> Genre:
         if id_ in self._by_id:

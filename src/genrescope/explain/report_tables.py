@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genrescope.catalog.spreadsheet import guarded
 from genrescope.errors import MissingExtraError
 
 try:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from genrescope.explain.report import LabResult
 
 __all__ = ["FileTable", "csv_bytes", "file_tables", "parquet_bytes", "plain"]
-
-# A spreadsheet takes a cell that starts with one of these for a formula and runs it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -354,9 +352,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _harmless(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.startswith(_FORMULA):
-        return "'" + cell
-    return cell
+    return guarded(cell) if isinstance(cell, str) else cell
 
 
 def _text(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrescope.audio.files import printable
+from genrescope.catalog.spreadsheet import guarded, guarded_path
 from genrescope.catalog.storage import atomic
 from genrescope.errors import TrainingError
 
@@ -87,9 +88,9 @@ def record(folder: Path, taught: Taught) -> None:
         for found in taught.mislabelled.doubtful:
             writer.writerow(
                 [
-                    taught.paths[found.row],
-                    taught.genres[found.given],
-                    taught.genres[found.suggested],
+                    guarded_path(taught.paths[found.row]),
+                    guarded(taught.genres[found.given]),
+                    guarded(taught.genres[found.suggested]),
                     f"{found.p_given:.4f}",
                     f"{found.p_suggested:.4f}",
                 ]
@@ -100,7 +101,9 @@ def record(folder: Path, taught: Taught) -> None:
         with atomic(quarantine) as part, _open(part) as file:
             writer = csv.writer(file)
             writer.writerow(["path", "kind", "reason"])
-            writer.writerows((r.path, r.kind, r.reason) for r in taught.refused)
+            writer.writerows(
+                (guarded_path(r.path), r.kind, guarded(r.reason)) for r in taught.refused
+            )
     said = {
         "format": _FORMAT,
         "tracks": len(taught.paths),

@@ -248,7 +248,9 @@ class _Writer:
         import csv
 
         from genrescope.apps.cli.render import printable
+        from genrescope.catalog.spreadsheet import guarded, guarded_path
 
+        path, *rest = map(printable, cells)
         writer = csv.writer(self.out, lineterminator="\n")
-        writer.writerow([printable(cell) for cell in cells])
+        writer.writerow([guarded_path(path), *map(guarded, rest)])
         self.out.flush()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from genrescope.apps.cli.details import Details, describe
 from genrescope.apps.cli.render import Table, console, printable
+from genrescope.catalog.spreadsheet import guarded, guarded_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,7 +154,7 @@ class CsvSink:
         """Write one prediction."""
         self._write(
             [
-                _path_cell(str(result.path)),
+                guarded_path(printable(result.path)),
                 *map(_cell, (result.genre or "", result.best)),
                 f"{result.confidence:.6f}",
                 _cell("; ".join(result.plausible)),
@@ -171,7 +172,9 @@ class CsvSink:
     def failure(self, result: FailedPrediction) -> None:
         """Write one error."""
         empty = [""] * (11 + len(self._genres))
-        self._write([_path_cell(str(result.path)), *empty, result.error, _cell(result.message)])
+        self._write(
+            [guarded_path(printable(result.path)), *empty, result.error, _cell(result.message)]
+        )
 
     def close(self) -> None:
         """Nothing is held back."""
@@ -183,14 +186,7 @@ class CsvSink:
 
 def _cell(text: str) -> str:
     """Text that a spreadsheet does not take for a formula."""
-    text = printable(text)
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
-
-
-def _path_cell(path: str) -> str:
-    """The same for a path, which stays one that can be opened."""
-    path = printable(path)
-    return f".{os.sep}{path}" if path.lstrip().startswith(("=", "+", "-", "@")) else path
+    return guarded(printable(text))
 
 
 # --- the table -------------------------------------------------------------
