@@ -20,7 +20,7 @@ pytest.importorskip("nicegui", reason="the extra serve is not installed")
 def _send(page: Any, path: Path) -> None:
     page.wait_for_selector("#drop")
     page.set_input_files("#file", path)
-    page.wait_for_selector("#answer[aria-busy=false]", timeout=60_000)
+    page.wait_for_selector("#answer[aria-busy=false]", timeout=120_000)
 
 
 def _time(page: Any) -> float:
@@ -191,11 +191,11 @@ def test_a_sample_is_opened_by_keyboard_and_again_from_the_address(
     assert "genrescope demo" in page.text_content("#start")  # no clip was fetched here
     page.focus("[data-sample='slow-beat']")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#answer[aria-busy=false]", timeout=60_000)
+    page.wait_for_selector("#answer[aria-busy=false]", timeout=120_000)
     assert page.text_content("#title") == "slow beat.wav"
     assert page.is_hidden("#over-time")  # ten seconds have one moment
     page.goto(page.url.split("?")[0] + "?sample=slow-beat")
-    page.wait_for_selector("#answer[aria-busy=false]", timeout=60_000)
+    page.wait_for_selector("#answer[aria-busy=false]", timeout=120_000)
     kept = json.loads(page.evaluate("sessionStorage.getItem('genrescope-tracks')"))
     assert [one["name"] for one in kept] == ["slow beat.wav"] * 2
 

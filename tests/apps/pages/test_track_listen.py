@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,36 @@ def test_samples_are_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     music(folder / "x.wav").rename(folder / clip.file)
     first = samples()[0]
     assert (first.track_id, first.note, first.key) == (1039, "Rock", "1039")
+
+
+def test_nothing_is_made_twice_and_nothing_waits_for_another_thing(tmp_path: Path) -> None:
+    sound, made = Opened(tmp_path, "x"), []
+
+    async def check() -> None:
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> str:
+            made.append("slow")
+            begun.set()
+            await go.wait()
+            return "reasons"
+
+        async def quick() -> str:
+            made.append("quick")
+            return "sound"
+
+        async def fails() -> str:
+            raise DataError("not now")
+
+        waiting = [asyncio.create_task(sound.once("why", slow)) for _ in range(3)]
+        await begun.wait()
+        assert await sound.once("look", quick) == "sound"  # while the reasons are being made
+        assert await sound.once("look", quick) == "sound"
+        go.set()
+        assert await asyncio.gather(*waiting) == ["reasons"] * 3
+        with pytest.raises(DataError):
+            await sound.once("other", fails)
+        assert await sound.once("other", quick) == "sound"
+
+    asyncio.run(check())
+    assert made == ["slow", "quick", "quick"]

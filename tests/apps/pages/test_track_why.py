@@ -29,7 +29,7 @@ def test_what_spoke_for_a_genre_is_drawn_told_and_heard(
     page = seen.go("/")
     page.wait_for_selector("#drop")
     page.set_input_files("#file", music(tmp_path / "song.flac"))
-    page.wait_for_selector("#answer[aria-busy=false]", timeout=60_000)
+    page.wait_for_selector("#answer[aria-busy=false]", timeout=120_000)
     page.wait_for_selector("#ask:not([disabled])")
     page.select_option("#why-genre", "Rock")
     assert page.text_content("#ask") == "Show what spoke for Rock"
@@ -37,7 +37,7 @@ def test_what_spoke_for_a_genre_is_drawn_told_and_heard(
     page.keyboard.press("Enter")
     page.wait_for_selector("#why-coming:not([hidden])")  # progress is seen
     assert "s so far" in page.text_content("#why-text")
-    page.wait_for_selector("#why-told:not([hidden])", timeout=90_000)
+    page.wait_for_selector("#why-told:not([hidden])", timeout=240_000)
     told = page.text_content("#why-told")
     assert "spoke for Rock" in told
     assert "The recogniser gives this window" in told

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,34 +155,32 @@ class _Track:
             raise DataError("say what to open: {sample: ...} or {path: ...}")
         return JSONResponse(_about(self.sounds.add(opened)), 201)
 
+    async def _whole(self, sound: Opened) -> Look:
+        found: Look = await sound.once("look", partial(self.drawing.do, "look", sound.path))
+        return found
+
     async def look(self, request: Request) -> Response:
         """Waveform and spectrogram, of the whole sound or of a piece."""
         sound = self._sound(request)
         start, stop = _number(request, "start"), _number(request, "stop")
-        how = {"start": start or 0.0, "stop": stop}
         if start is None and stop is None:
-            async with sound.lock:
-                if "look" not in sound.made:
-                    sound.made["look"] = await self.drawing.do("look", sound.path)
-            picture = sound.made["look"]
-        else:
-            picture = await self.drawing.do("look", sound.path, **how)
-        return JSONResponse(_picture(picture))
+            return JSONResponse(_picture(await self._whole(sound)))
+        piece = await self.drawing.do("look", sound.path, start=start or 0.0, stop=stop)
+        return JSONResponse(_picture(piece))
 
     async def sound(self, request: Request) -> Response:
         """The sound itself, or, where browsers do not play its format, another one of it."""
         sound = self._sound(request)
-        async with sound.lock:
-            if "look" not in sound.made:
-                sound.made["look"] = await self.drawing.do("look", sound.path)
-            media = playable(sound.made["look"].format)
-            if media is None or "again" in request.query_params:
-                if "played" not in sound.made:
-                    out = self.service.workshop.new("played.mp3")
-                    sound.made["media"] = await self.drawing.do("transcode", sound.path, out=out)
-                    sound.made["played"] = out
-                return _file(sound.made["played"], sound.made["media"])
-        return _file(sound.path, media)
+        media = playable((await self._whole(sound)).format)
+        if media is not None and "again" not in request.query_params:
+            return _file(sound.path, media)
+        out = await sound.once("media", partial(self._played, sound))
+        return _file(sound.made["played"], out)
+
+    async def _played(self, sound: Opened) -> str:
+        sound.made["played"] = out = self.service.workshop.new("played.mp3")
+        media: str = await self.drawing.do("transcode", sound.path, out=out)
+        return media
 
     async def spoke(self, request: Request) -> Response:
         """Only what spoke for a genre, as sound."""
@@ -195,19 +193,19 @@ class _Track:
     async def answer(self, request: Request) -> Response:
         """What the recogniser says, and how that changes over time."""
         sound = self._sound(request)
-        async with sound.lock:
-            if "answer" not in sound.made:
-                prediction = await self.service.recognise(sound.path, timeline=True)
-                moments, sliced = prediction.timeline, False
-                if prediction.duration <= _SHORT:
-                    found = await self.drawing.do("slices", sound.path)
-                    moments, sliced = found or moments, bool(found)
-                sound.made["answer"] = _answer(
-                    prediction, moments, genres=self.service.recogniser.genres, sliced=sliced
-                )
-                ids = self.service.recogniser.card.get("training", {}).get("track_ids") or ()
-                sound.made["answer"]["trained_on"] = sound.track_id in ids
-        return JSONResponse(sound.made["answer"] | {"file": sound.name})
+        told = await sound.once("answer", partial(self._recognised, sound))
+        return JSONResponse(told | {"file": sound.name})
+
+    async def _recognised(self, sound: Opened) -> dict[str, Any]:
+        recogniser = self.service.recogniser
+        prediction = await self.service.recognise(sound.path, timeline=True)
+        moments, sliced = prediction.timeline, False
+        if prediction.duration <= _SHORT:
+            found = await self.drawing.do("slices", sound.path)
+            moments, sliced = found or moments, bool(found)
+        ids = recogniser.card.get("training", {}).get("track_ids") or ()
+        told = _answer(prediction, moments, genres=recogniser.genres, sliced=sliced)
+        return told | {"trained_on": sound.track_id in ids}
 
     async def why(self, request: Request) -> Response:
         """What spoke for a genre, in one window."""
@@ -218,18 +216,19 @@ class _Track:
             raise DataError("genre has to be a name")
         if not (at is None or (isinstance(at, int | float) and math.isfinite(at))):
             raise DataError("at has to be a number of seconds")
-        key = f"why {genre} {at}"
-        async with sound.lock:
-            if key not in sound.made:
-                work = self.drawing.do("explained", sound.path, genre=genre, at=at)
-                found, data, media = await unless_gone(request, work)
-                out = self.service.workshop.new("spoke.mp3")
-                await asyncio.to_thread(out.write_bytes, data)
-                name = str(sum(one.startswith("spoke ") for one in sound.made))
-                sound.made[f"file {name}"] = out
-                sound.made[f"spoke {name}"] = (out, media)
-                sound.made[key] = found | {"sound": f"{_AT}/{sound.id}/spoke?of={name}"}
-        return JSONResponse(sound.made[key])
+        work = sound.once(f"why {genre} {at}", partial(self._explained, sound, genre, at))
+        return JSONResponse(await unless_gone(request, work))
+
+    async def _explained(
+        self, sound: Opened, genre: str | None, at: float | None
+    ) -> dict[str, Any]:
+        found: dict[str, Any]
+        found, data, media = await self.drawing.do("explained", sound.path, genre=genre, at=at)
+        out = self.service.workshop.new("spoke.mp3")
+        await asyncio.to_thread(out.write_bytes, data)
+        name = out.stem
+        sound.made[f"file {name}"], sound.made[f"spoke {name}"] = out, (out, media)
+        return found | {"sound": f"{_AT}/{sound.id}/spoke?of={name}"}
 
     async def close(self, request: Request) -> Response:
         """Forget a sound; a page says so when it opens another."""

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -46,8 +46,9 @@ class Opened:
         128 random bits: who knows it may hear the sound, nobody else.
     made : dict of str to Any
         What was computed from it, by what was asked for; a Path is removed in the end.
-    lock : asyncio.Lock
-        Held while something is computed, so that nothing is computed twice.
+    locks : dict of str to asyncio.Lock
+        Held while the one thing is computed, so that it is computed once; the sound itself does
+        not wait for an explanation.
     used : float
         When it was last asked for (``time.monotonic``).
     """
@@ -58,8 +59,23 @@ class Opened:
     track_id: int | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     made: dict[str, Any] = field(default_factory=dict)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
+
+    async def once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        """What was made under that key, made now where it was not; a failure is not kept.
+
+        Parameters
+        ----------
+        key : str
+            What it is called in :attr:`made`.
+        make : callable
+            Makes it.
+        """
+        async with self.locks.setdefault(key, asyncio.Lock()):
+            if key not in self.made:
+                self.made[key] = await make()
+        return self.made[key]
 
 
 class Sounds:
