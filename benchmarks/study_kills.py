@@ -50,7 +50,7 @@ KINDS = {
     "wav": ("WAV", "PCM_16"),
     "aiff": ("AIFF", "PCM_16"),
 }
-LONGEST = 0.15  # s until a kill
+LONGEST = 0.25  # s until a kill
 
 
 @dataclass

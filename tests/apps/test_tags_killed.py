@@ -131,3 +131,26 @@ def test_the_study_of_kills_would_see_what_went_wrong(
     monkeypatch.setattr(Journal, "_recover", lambda self: None)
     outcome = run_kills(tmp_path, kills=12, files=12, seed=2)
     assert outcome.wrong
+
+
+@forks
+def test_killed_while_a_refused_file_is_cleared_up(song: Path, tmp_path: Path) -> None:
+    """The copy goes before the row that knows its name."""
+    old = song.read_bytes()
+    for n in range(1, 200, 3):
+        place = tmp_path / f"j{n}.sqlite3"
+        Journal.open(place).close()
+
+        def refused(place: Path = place) -> None:
+            with Journal.open(place) as opened:
+                tagger(opened).write(song, ["17"])  # reads as "Rock", and so is thrown away
+
+        said = in_child(dying_at(n, refused))
+        with Journal.open(place) as opened:
+            assert list(opened.entries()) == []
+        assert os.listdir(song.parent) == ["mp3.mp3"], n
+        assert song.read_bytes() == old
+        if said != "killed":
+            assert "TagError" in said
+            return
+    raise AssertionError("it never came to its end")

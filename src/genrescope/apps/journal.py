@@ -28,18 +28,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from genrescope.apps.journal_rows import (
+    COLUMNS,
+    Entry,
+    Planned,
+    RunSummary,
+    cells_of,
+    date_of,
+    entry_of,
+    place_of,
+)
 from genrescope.apps.safe_write import FileIdentity, try_lock
 from genrescope.errors import JournalError
 
@@ -82,124 +90,6 @@ CREATE INDEX entries_of_path ON entries (path, id);
 CREATE INDEX entries_of_place ON entries (place) WHERE state = 'written';
 CREATE INDEX entries_open ON entries (state) WHERE state IN ('begun', 'planned');
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """All that is known of one file before it is replaced.
-
-    Attributes
-    ----------
-    container : str
-        Of the genres, before.
-    old, new : tuple of str
-        The genres before and after.
-    kept : mapping
-        What puts the old field back exactly; JSON.
-    before, after : FileIdentity
-        Of the old file and of the new one.
-    digest_before, digest_after : str
-        Of all bytes.
-    sound : str
-        Digest of the sound alone, which no tag changes.
-    kept_times : bool
-        Whether the modification time was kept.
-    undoes : int or None
-        The entry that this one takes back.
-    """
-
-    container: str
-    old: tuple[str, ...]
-    new: tuple[str, ...]
-    kept: Mapping[str, Any]
-    before: FileIdentity
-    after: FileIdentity
-    digest_before: str
-    digest_after: str
-    sound: str
-    kept_times: bool = False
-    undoes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file that was written.
-
-    Attributes
-    ----------
-    id, run : int
-        Its number, and that of the run that wrote it.
-    path : Path
-        The file, absolute, links followed.
-    when : datetime
-        In UTC.
-    state : str
-        ``planned``, ``written``, ``left`` or ``unclear``; see the module.
-    plan : Planned
-        Genres, identities and digests, before and after.
-    undone_by : int or None
-        The entry that took this one back.
-    """
-
-    id: int
-    run: int
-    path: Path
-    when: datetime
-    state: str
-    plan: Planned
-    undone_by: int | None
-
-    @property
-    def old(self) -> tuple[str, ...]:
-        """The genres before."""
-        return self.plan.old
-
-    @property
-    def new(self) -> tuple[str, ...]:
-        """The genres that were written."""
-        return self.plan.new
-
-    @property
-    def identity(self) -> FileIdentity:
-        """Of the file as it was written."""
-        return self.plan.after
-
-    @property
-    def in_force(self) -> bool:
-        """Whether it was written and not taken back."""
-        return self.state in ("written", "unclear") and self.undone_by is None
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """One run.
-
-    Attributes
-    ----------
-    id : int
-        What ``genrescope undo`` is given.
-    when : datetime
-        In UTC.
-    command, bundle : str
-        What wrote, and the recogniser that it asked.
-    files : int
-        That were written.
-    undone : int
-        Of these, taken back since.
-    unclear : int
-        Of these, interrupted with an unknown end.
-    is_undo : bool
-        Whether the run took back others.
-    """
-
-    id: int
-    when: datetime
-    command: str
-    bundle: str
-    files: int
-    undone: int
-    unclear: int
-    is_undo: bool
 
 
 def journal_path() -> Path:
@@ -311,7 +201,7 @@ class Journal:
         return [
             RunSummary(
                 id=row[0],
-                when=_date(row[1]),
+                when=date_of(row[1]),
                 command=row[2],
                 bundle=row[3],
                 files=row[4],
@@ -346,7 +236,7 @@ class Journal:
 
     def entries_at(self, identity: FileIdentity) -> Iterator[Entry]:
         """Files that were written and are now where `identity` says, under whatever name."""
-        yield from self._select("state = 'written' AND place = ?", [_place(identity)])
+        yield from self._select("state = 'written' AND place = ?", [place_of(identity)])
 
     def entry(self, number: int) -> Entry | None:
         """One entry by its number."""
@@ -357,12 +247,12 @@ class Journal:
         upper = 2**62
         while True:
             rows = self._execute(
-                f"SELECT {_COLUMNS} FROM entries WHERE {where} AND id < ? "  # noqa: S608
+                f"SELECT {COLUMNS} FROM entries WHERE {where} AND id < ? "  # noqa: S608
                 "ORDER BY id DESC LIMIT 500",
                 [*values, upper],
             ).fetchall()
             for row in rows:
-                yield _entry(row)
+                yield entry_of(row)
             if len(rows) < 500:
                 return
             upper = rows[-1][0]
@@ -453,14 +343,14 @@ class Journal:
         """Whether every row of that process is true now."""
         with self._transaction():
             rows = self._execute(
-                f"SELECT {_COLUMNS}, temporary FROM entries "  # noqa: S608
+                f"SELECT {COLUMNS}, temporary FROM entries "  # noqa: S608
                 "WHERE state IN ('begun', 'planned') AND run IN "
                 "(SELECT id FROM runs WHERE owner = ?)",
                 (owner,),
             ).fetchall()
             complete = True
             for row in rows:
-                entry, temporary = _entry(row), Path(os.fsdecode(row[-1]))
+                entry, temporary = entry_of(row), Path(os.fsdecode(row[-1]))
                 state = _found_state(entry, temporary)
                 if state is None:
                     complete = False
@@ -514,26 +404,11 @@ class Run:
     def plan(self, entry: int, plan: Planned) -> None:
         """Note, on the disk, what the rename that comes next does."""
         with self._journal._transaction(durable=True):
+            names, cells = zip(*cells_of(plan).items(), strict=True)
+            settings = ", ".join(f"{name} = ?" for name in names)
             self._journal._execute(
-                "UPDATE entries SET state = 'planned', at = ?, container = ?, old = ?, new = ?, "
-                "kept = ?, before = ?, after = ?, place = ?, digest_before = ?, "
-                "digest_after = ?, sound = ?, kept_times = ?, undoes = ? WHERE id = ?",
-                (
-                    _now(),
-                    plan.container,
-                    json.dumps(plan.old),
-                    json.dumps(plan.new),
-                    json.dumps(plan.kept),
-                    json.dumps(_numbers(plan.before)),
-                    json.dumps(_numbers(plan.after)),
-                    _place(plan.after),
-                    plan.digest_before,
-                    plan.digest_after,
-                    plan.sound,
-                    plan.kept_times,
-                    plan.undoes,
-                    entry,
-                ),
+                f"UPDATE entries SET state = 'planned', at = ?, {settings} WHERE id = ?",  # noqa: S608
+                (_now(), *cells, entry),
             )
 
     def finish(self, entry: int) -> None:
@@ -569,60 +444,13 @@ def _found_state(entry: Entry, temporary: Path) -> str | None:
         return "written"
     if digest == entry.plan.digest_before:
         return "left"
-    if _place(found) == _place(entry.plan.after):
+    if place_of(found) == place_of(entry.plan.after):
         return "written"  # and changed in place since
     return "unclear"
 
 
-_COLUMNS = (
-    "id, run, path, at, state, container, old, new, kept, before, after, digest_before, "
-    "digest_after, sound, kept_times, undoes, undone_by"
-)
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    return Entry(
-        id=row[0],
-        run=row[1],
-        path=Path(os.fsdecode(row[2])),
-        when=_date(row[3]),
-        state=row[4],
-        plan=Planned(
-            container=row[5],
-            old=tuple(json.loads(row[6])),
-            new=tuple(json.loads(row[7])),
-            kept=json.loads(row[8]),
-            before=_identity(row[9]),
-            after=_identity(row[10]),
-            digest_before=row[11],
-            digest_after=row[12],
-            sound=row[13],
-            kept_times=bool(row[14]),
-            undoes=row[15],
-        ),
-        undone_by=row[16],
-    )
-
-
-def _numbers(identity: FileIdentity) -> list[int]:
-    return [identity.device, identity.inode, identity.size, identity.mtime_ns]
-
-
-def _identity(text: str) -> FileIdentity:
-    numbers = json.loads(text)
-    return FileIdentity(*numbers) if numbers else FileIdentity(0, 0, 0, 0)
-
-
-def _place(identity: FileIdentity) -> str:
-    return f"{identity.device}:{identity.inode}"
-
-
 def _now() -> float:
     return datetime.now(UTC).timestamp()
-
-
-def _date(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _text(text: str) -> str:

@@ -126,12 +126,16 @@ class Replacement:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.discard()
+        self.source.close()
+
+    def discard(self) -> None:
+        """Remove the new file, unless it has taken its place."""
         if self._part is not None:
             self._part.close()
             if not self._done:
                 with contextlib.suppress(OSError):
                     self.temporary.unlink(missing_ok=True)
-        self.source.close()
 
     def create(self) -> BinaryIO:
         """The new file, empty; nobody else may read it yet."""

@@ -347,6 +347,7 @@ def _carry_out(
         if replaced:
             run.finish(entry)
         else:
+            work.discard()  # before the row, which knows its name, goes
             run.leave(entry)
 
 

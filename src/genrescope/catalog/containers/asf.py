@@ -8,7 +8,7 @@ name once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 from uuid import UUID
 
@@ -204,7 +204,7 @@ def _with_lists(
     return found
 
 
-def _genre_in(guid: bytes):  # type: ignore[no-untyped-def]
+def _genre_in(guid: bytes) -> Callable[[bytes], bool]:
     def is_genre(item: bytes) -> bool:
         return _name(item, guid) == _NAME
 
