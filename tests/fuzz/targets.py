@@ -478,6 +478,114 @@ def _declaration_seeds() -> list[bytes]:
     return [json.dumps(said).encode() for said in (mel, samples)]
 
 
+# --- what the service takes ----------------------------------------------------
+
+
+@functools.cache
+def _workshop() -> Any:
+    from genrescope.apps.service.temporary import Workshop
+
+    workshop = Workshop()
+    workshop.open()
+    atexit.register(workshop.close)
+    return workshop
+
+
+def _upload(data: bytes) -> None:
+    """A request: its content type on the first line, then the body."""
+    import asyncio
+    import logging
+
+    from starlette.requests import Request
+
+    from genrescope.apps.service.settings import Settings
+    from genrescope.apps.service.uploads import receive
+
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    kind, _, body = data.partition(b"\n")
+    pieces = [body[i : i + 100] for i in range(0, len(body), 100)] or [b""]
+
+    async def told() -> dict[str, Any]:
+        piece = pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", kind)]}
+    settings, workshop = Settings(max_bytes=8000, max_files=4), _workshop()
+    into: list[Any] = []
+    try:
+        asyncio.run(
+            receive(
+                Request(scope, told), settings=settings, workshop=workshop, into=into, name="a\0/b"
+            )
+        )
+    finally:
+        assert len(into) <= 4
+        for upload in into:
+            assert upload.path.parent == workshop.folder
+            assert "/" not in upload.name
+            assert "\\" not in upload.name
+            assert upload.name.isprintable()
+            assert len(upload.name) <= 200
+            workshop.remove(upload.path)
+        assert [entry.name for entry in workshop.folder.iterdir()] in ([], [".lock"])
+
+
+def _upload_seeds() -> list[bytes]:
+    def part(about: str, body: bytes) -> bytes:
+        head = f'--b\r\nContent-Disposition: form-data; name="file"{about}\r\n'
+        return head.encode() + b"Content-Type: audio/mpeg\r\n\r\n" + body + b"\r\n"
+
+    form = b"multipart/form-data; boundary=b\n"
+    one = part('; filename="a.mp3"', b"sound" * 9)
+    return [
+        form + one + b"--b--\r\n",
+        form + one + part("; filename*=UTF-8''%2e%2e%2fx.wav", b"") + part("", b"1") + b"--b--",
+        form + part('; filename="../../etc/passwd\\0"', b"x") + b"--b--\r\n",
+        b'multipart/form-data; boundary="b"; charset=x\n' + one,
+        b"audio/mpeg\nsound",
+        b"text/plain\nnone",
+    ]
+
+
+_UPLOAD_WORDS = (
+    b"--b\r\n", b"--b--", b"\r\n", b"\r\n\r\n", b"Content-Disposition: form-data; ",
+    b"filename=", b"filename*=UTF-8''", b"%2f", b"../", b'"', b"\\", b";", b"boundary=", b"\0",
+)  # fmt: skip
+
+
+# --- tags, written -------------------------------------------------------------
+
+
+@functools.cache
+def _tagger() -> Any:
+    from genrescope.apps.journal import Journal
+    from genrescope.apps.tagger import Tagger
+
+    journal = Journal.open(_folder() / "journal.sqlite3")
+    atexit.register(journal.close)
+    return Tagger(journal, command="fuzz", bundle="none")
+
+
+def _genre_field(data: bytes) -> None:
+    """What is written is read back; what is refused is as it was."""
+    from genrescope.catalog.genre_tags import read_genre_field
+    from genrescope.errors import TagError
+
+    folder = _folder() / "tagged"
+    folder.mkdir(exist_ok=True)
+    path = folder / "a"
+    path.write_bytes(data)
+    try:
+        _tagger().write(path, ("Rock", "Jazz"))
+    except TagError:
+        assert path.read_bytes() == data, "refused, and changed all the same"
+        raise
+    finally:
+        assert [entry.name for entry in folder.iterdir()] == ["a"], "something is left"
+    after = read_genre_field(path).values
+    assert after in (("Rock", "Jazz"), ("Rock",)), after
+
+
 # --- archives ----------------------------------------------------------------
 
 
@@ -538,6 +646,9 @@ TARGETS: dict[str, Target] = {
         Target("parts", "parts of bundles", _parts, _parts_seeds, json=True, max_len=1 << 18),
         Target("declaration", "what is declared of encoders", _declaration, _declaration_seeds,
                json=True),
+        Target("upload", "requests to the service", _upload, _upload_seeds, _UPLOAD_WORDS),
+        Target("genre-field", "tags, written and read again", _genre_field, _tagged, _SOUND_WORDS,
+               1 << 15),
         Target("unzip", "archives", _unzip, _zip_seeds, _ZIP_WORDS),
     )
 }  # fmt: skip
