@@ -17,13 +17,18 @@ from genrescope.learn.known_training import known_part
 from genrescope.learn.parts import describe_parts
 from tests.learn.known_world import make_known
 
+# How many pixels are of a colour, laid over the ground more or less thickly.
 PIXELS = """(colour) => {
   const map = document.querySelector("gs-map");
   const { data } = map.context.getImageData(0, 0, map.canvas.width, map.canvas.height);
-  const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const ground = new Uint8Array(Uint32Array.of(map.ground).buffer);
+  const way = [1, 3, 5].map((at, k) => parseInt(colour.slice(at, at + 2), 16) - ground[k]);
+  const length = Math.hypot(...way);
   let n = 0;
   for (let i = 0; i < data.length; i += 4) {
-    n += Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 40;
+    const off = way.map((_, k) => data[i + k] - ground[k]);
+    const along = off.reduce((sum, value, k) => sum + value * way[k], 0) / length;
+    if (along > 0.5 * length && Math.hypot(...off) ** 2 - along ** 2 < 64) n += 1;
   }
   return n;
 }"""
@@ -276,15 +281,16 @@ def test_a_row_of_the_library_becomes_a_point() -> None:
     from genrescope.apps.pages.map_routes import _track
 
     near = SimpleNamespace(track_id=5, percentile=12.34)
-    told = SimpleNamespace(best="Folk", sure=True, position=(0.12345, 0, -1), similar=(near,))
-    row = Row(1, Path("/music/a/b.mp3"), "a/b.mp3", artist="Who", solo=told)  # type: ignore[arg-type]
+    solo: Any = SimpleNamespace(best="Pop", sure=False, position=(0.1234, 0, -1), similar=(near,))
+    together: Any = SimpleNamespace(best="Folk", sure=True, position=None, similar=())
+    row = Row(1, Path("/music/a/b.mp3"), "a/b.mp3", artist="Who", solo=solo, heard=together)
     assert _track(row) == {
         "path": "a/b.mp3",
         "title": "b",
         "artist": "Who",
         "genre": "Folk",
         "sure": True,
-        "position": [0.1235, 0, -1],
+        "position": [0.1234, 0, -1],
         "similar": [[5, 12.3]],
     }
     assert _track(Row(2, Path("/music/c.mp3"), "c.mp3")) is None
@@ -305,7 +311,7 @@ def test_a_scanned_library_is_drawn_and_plays(
     address = server(bundle=str(bundle), library=music)
     seen = visit(address)
     page = seen.go("/library")
-    page.request.post(f"{address}/pages/library/scan", data={})
+    page.request.post(f"{address}/pages/library/scan", data={"folder": ""})
     until = time.monotonic() + 90
     while len(page.request.get(f"{address}/pages/map/library").json()["tracks"]) < 2:
         assert time.monotonic() < until, page.request.get(f"{address}/pages/library/state").text()

@@ -120,8 +120,9 @@ class _Map:
 
 def _track(row: Row) -> dict[str, Any] | None:
     """A file of the library for the page; None where it has no place on the map (yet)."""
-    prediction = row.heard or row.solo
-    if prediction is None or prediction.position is None:
+    # What the artist's other tracks say may change the genre, not the sound.
+    prediction, sound = row.heard or row.solo, row.solo or row.heard
+    if prediction is None or sound is None or sound.position is None:
         return None
     return {
         "path": row.name,
@@ -129,8 +130,8 @@ def _track(row: Row) -> dict[str, Any] | None:
         "artist": row.artist or "",
         "genre": prediction.best,
         "sure": prediction.sure,
-        "position": [round(float(x), 4) for x in prediction.position],
-        "similar": [_pair(one) for one in prediction.similar],
+        "position": [round(float(x), 4) for x in sound.position],
+        "similar": [_pair(one) for one in sound.similar],
     }
 
 

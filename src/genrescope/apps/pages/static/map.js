@@ -54,7 +54,7 @@ class GsMap extends HTMLElement {
     this.middle = [0, 0, 0];
     this.points = []; // {title, artist, genre, kind, id | path | url, similar}
     this.shown = new Set();
-    this.matches = null;
+    this.hits = null;
     this.chosen = -1;
     this.near = [];
     this.hovered = -1;
@@ -230,7 +230,7 @@ class GsMap extends HTMLElement {
   find() {
     const words = fold(this.search.value).split(/\s+/).filter(Boolean);
     if (!words.length || words.join("").length < 2) {
-      this.matches = null;
+      this.hits = null;
       this.told.textContent = "";
       this.results.replaceChildren();
       this.dirty();
@@ -240,7 +240,7 @@ class GsMap extends HTMLElement {
     this.points.forEach((one, i) => {
       if (this.visible(i) && words.every((word) => one.sought.includes(word))) found.push(i);
     });
-    this.matches = new Set(found);
+    this.hits = new Set(found);
     this.told.textContent = found.length > SHOWN ? `${count(found.length, "track", "tracks")}; the first ${SHOWN} are listed` : found.length ? count(found.length, "track", "tracks") : "No track of that name.";
     this.results.replaceChildren(...found.slice(0, SHOWN).map((i) => el("li", {}, this.item(i))));
     this.dirty();
@@ -582,14 +582,14 @@ class GsMap extends HTMLElement {
         const i = order[k];
         const kind = kinds[i];
         if (!on[kind] || !(x[i] > -20 && x[i] < width + 20 && y[i] > -20 && y[i] < height + 20)) continue;
-        if (this.matches?.has(i)) continue; // on top, below
-        const quiet = this.matches || (this.stressed >= 0 && this.stressed !== kind);
+        if (this.hits?.has(i)) continue; // on top, below
+        const quiet = this.hits || (this.stressed >= 0 && this.stressed !== kind);
         this.put(i, size, quiet ? 0.14 : alpha);
       }
     }
-    if (this.matches) {
+    if (this.hits) {
       const size = Math.round(1.4 * base) + 1;
-      for (const i of this.matches) {
+      for (const i of this.hits) {
         if (i < this.known && x[i] > -20 && x[i] < width + 20 && y[i] > -20 && y[i] < height + 20) this.put(i, size, 1);
       }
     }
@@ -633,7 +633,7 @@ class GsMap extends HTMLElement {
       c.beginPath();
       (this.genres[this.kinds[i]]?.shape ?? SHAPES[0])(c);
       c.restore();
-      c.globalAlpha = this.matches && !this.matches.has(i) ? 0.3 : 1;
+      c.globalAlpha = this.hits && !this.hits.has(i) ? 0.3 : 1;
       c.fillStyle = this.genres[this.kinds[i]]?.colour ?? "#888888";
       c.strokeStyle = this.paper;
       c.lineWidth = 5 * ratio;
@@ -644,7 +644,7 @@ class GsMap extends HTMLElement {
       c.fill();
     }
     c.globalAlpha = 1;
-    const rest = own.reverse().filter((i) => i !== this.chosen && (!this.matches || this.matches.has(i))).slice(0, 60);
+    const rest = own.reverse().filter((i) => i !== this.chosen && (!this.hits || this.hits.has(i))).slice(0, 60);
     const first = [...(this.chosen >= 0 ? [this.chosen] : []), ...rest];
     const taken = [];
     c.font = `600 ${12.5 * ratio}px ${getComputedStyle(this).fontFamily}`;
@@ -688,7 +688,7 @@ class GsMap extends HTMLElement {
     let best = -1;
     let least = 1;
     for (let i = 0; i < this.points.length; i++) {
-      if (!this.visible(i) || (i < this.known && this.matches && !this.matches.has(i))) continue;
+      if (!this.visible(i) || (i < this.known && this.hits && !this.hits.has(i))) continue;
       const reach = (i < this.known ? 8 : 12) * this.ratio;
       const far = Math.hypot(this.x[i] - px, this.y[i] - py) / reach + (i < this.known ? 0.1 * this.z[i] : 0);
       if (far < least) [best, least] = [i, far];
