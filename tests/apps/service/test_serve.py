@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.apps.command import run
-from tests.apps.service.serving import TOKEN, command, sound, until
+from genrescope.apps.service.temporary import Workshop
+from tests.apps.command import environment, run
+from tests.apps.service.serving import TOKEN, command, get, sound, until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs Unix signals")
 
@@ -33,14 +34,14 @@ def begun_upload(url: str, data: bytes) -> socket.socket:
         b"Content-Length: %d\r\n\r\n" % len(data) + data[:-1]
     )
     taken = "genrescope_places_taken 1.0"
-    until(lambda: taken in httpx.get(f"{url}/metrics", trust_env=False).text)
+    until(lambda: taken in get(f"{url}/metrics")[1])
     return connection
 
 
 def refuses(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 503
-    except httpx.TransportError:
+        return get(f"{url}/readyz")[0] == 503
+    except OSError:
         return True
 
 
@@ -81,28 +82,35 @@ def children(pid: int) -> list[int]:
 
 
 @posix
-def test_what_a_killed_one_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    def folders() -> set[Path]:
-        return set(tmp_path.glob("genrescope-serve-*"))
-
+def test_what_a_killed_one_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     other = tmp_path / "genrescope-serve-other"
     other.mkdir()  # without a lock: not ours to judge
-    with command("--workers", "1", TMPDIR=str(tmp_path)) as (_, process):
-        process.kill()
-        process.wait()
-    (left,) = folders() - {other}
-    with command("--workers", "1", TMPDIR=str(tmp_path)):
-        now = folders()
-        assert left not in now
-        assert len(now) == 2
-        with command("--workers", "1", TMPDIR=str(tmp_path)):
-            assert now < folders()  # that of one that lives stays
+    code = (
+        "import os, signal\n"
+        "from genrescope.apps.service.temporary import Workshop\n"
+        "workshop = Workshop(); workshop.open(); workshop.new('a.mp3').touch()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    env = environment(TMPDIR=str(tmp_path))
+    subprocess.run([sys.executable, "-c", code], env=env, check=False)
+    (left,) = set(tmp_path.glob("genrescope-*")) - {other}
+    assert len(list(left.iterdir())) == 2  # what was sent, and the lock
+    first, second = Workshop(), Workshop()
+    first.open()
+    second.open()
+    assert set(tmp_path.glob("genrescope-*")) == {other, first.folder, second.folder}
+    first.close()
+    second.close()
+    assert set(tmp_path.glob("genrescope-*")) == {other}
 
 
 def test_the_log_has_a_line_a_request(tmp_path: Path) -> None:
     with command("--workers", "1") as (url, process):
         send(url, sound())
-        httpx.get(f"{url}/v1/secret%0Aline?token=hidden", trust_env=False)
+        get(f"{url}/v1/secret%0Aline?token=hidden")
         process.terminate()
         assert process.stderr is not None
         lines = [line for line in process.stderr.read().splitlines() if "readyz" not in line]
@@ -115,7 +123,7 @@ def test_the_log_has_a_line_a_request(tmp_path: Path) -> None:
 
 def test_the_log_as_json() -> None:
     with command("--workers", "1", "--log-json", GENRESCOPE_TOKEN=TOKEN) as (url, process):
-        httpx.get(f"{url}/v1/bundles", trust_env=False)
+        get(f"{url}/v1/bundles")
         process.terminate()
         assert process.stderr is not None
         told = [json.loads(line) for line in process.stderr.read().splitlines()][-1]
