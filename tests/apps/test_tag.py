@@ -28,7 +28,7 @@ from genrescope.apps.journal import Journal
 from genrescope.audio import frames
 from genrescope.catalog.genre_tags import read_genre_field, write_genre_field
 from genrescope.learn.prediction import Prediction
-from tests.apps.command import COMMAND, environment, on_terminal
+from tests.apps.command import COMMAND, environment, on_terminal, run
 from tests.learn.tinybundle import GENRES, make_bundle
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and terminals")
@@ -299,6 +299,33 @@ def test_subgenres_are_second_values(fma_clips: list[Path]) -> None:
     (one,) = json.loads(done.stdout)["proposals"]
     assert one["proposed"][0] == "Folk"
     assert len(one["proposed"]) == 2
+
+
+def test_what_hears_is_chosen(
+    tag: Callable[..., Result], music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    load = Recogniser.load
+
+    def noted(bundle: str, **settings: Any) -> Recogniser:
+        asked.append(settings)
+        return load(bundle, **settings)
+
+    monkeypatch.setattr(Recogniser, "load", noted)
+    tag(music, "--windows", "2", "--no-metadata")
+    assert asked == [{"n_windows": 2, "workers": 0, "metadata": False}]
+
+
+def test_a_list_on_stdin(tiny: Path, music: Path) -> None:
+    one, two = music / "A" / "none.flac", music / "A" / "other.flac"
+    for option, separator in (((), b"\n"), (("-0",), b"\0")):
+        listed = separator.join([os.fsencode(one), os.fsencode(two)])
+        keep = {key: value for key, value in os.environ.items() if "GENRESCOPE_" in key}
+        arguments = ["tag", "-", *option, "--json", "--bundle", str(tiny), "-j", "0"]
+        done = run(*arguments, stdin=listed, **keep)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["proposals"]
+        assert [entry["path"] for entry in found] == [str(one), str(two)]
 
 
 # --- together and alone ----------------------------------------------------

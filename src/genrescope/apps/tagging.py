@@ -88,11 +88,11 @@ def hear(
     *,
     workers: int | None = None,
 ) -> Generator[Prediction | FailedPrediction, None, None]:
-    """Predictions without their timelines, which are most of what they weigh."""
+    """Predictions without timelines and neighbours, which are most of what they weigh."""
     with closing(heard.recognise(recogniser, paths, workers=workers)) as results:
         for result in results:
             if isinstance(result, Prediction):
-                yield dataclasses.replace(result, timeline=())
+                yield dataclasses.replace(result, timeline=(), similar=())
             else:
                 yield result
 
