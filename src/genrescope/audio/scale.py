@@ -166,23 +166,26 @@ class Cluster:
 
         # Lost workers are told by what is given out; a log among the progress is noise.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        with dask.config.set({"distributed.worker.daemon": True}):
-            try:
-                cluster = distributed.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    # What takes memory is decoded elsewhere, under limits of its own.
-                    memory_limit=0,
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
-                )
-                client = distributed.Client(cluster, set_as_default=False)
-            except (OSError, RuntimeError, TimeoutError) as error:
-                raise ClusterError(
-                    f"local:{workers}: no cluster can be started: {error}"
-                ) from error
-        return cls(client, close=partial(cluster.close, timeout=10))._checked(f"local:{workers}")
+        # A worker that died is started again, however often; Dask itself gives one up that is not
+        # back after 15 s.
+        held = contextlib.ExitStack()
+        held.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "30d"}))
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                # What takes memory is decoded elsewhere, under limits of its own.
+                memory_limit=0,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+            held.callback(cluster.close, timeout=10)
+            client = distributed.Client(cluster, set_as_default=False)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            held.close()
+            raise ClusterError(f"local:{workers}: no cluster can be started: {error}") from error
+        return cls(client, close=held.close)._checked(f"local:{workers}")
 
     def _checked(self, name: str) -> Cluster:
         try:
