@@ -607,10 +607,10 @@ class GsMap extends HTMLElement {
 
   drawLinks(c) {
     if (this.chosen < 0) return;
-    c.strokeStyle = this.accent;
-    c.lineWidth = 1.2 * this.ratio;
     for (const i of this.near) {
       if (!this.visible(i)) continue;
+      c.strokeStyle = this.accent;
+      c.lineWidth = 1.2 * this.ratio;
       c.beginPath();
       c.moveTo(this.x[this.chosen], this.y[this.chosen]);
       c.lineTo(this.x[i], this.y[i]);
