@@ -98,10 +98,10 @@ def _told(answer: Answer, shelf: Shelf | None) -> Callable[[Request], Any]:
                 )
             return await answer(shelf, request)
         except GenrescopeError as error:
-            detail = str(error) if shelf is None else shelf.words(error)
-            if isinstance(error, RequestError):
-                error = RequestError(error.status, detail)
-            return respond(problem_of(error, detail=detail))
+            problem = problem_of(error)
+            if shelf is not None:
+                problem["detail"] = shelf.words(error)
+            return respond(problem)
 
     # Not those of the wrapped function: FastAPI would look for them in the wrong module.
     responding.__annotations__ = {"request": Request, "return": Response}

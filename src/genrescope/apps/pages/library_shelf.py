@@ -38,6 +38,7 @@ __all__ = ["Shelf"]
 
 _MOST_GENRES = 20  # values that one file is given by hand
 _LONGEST = 200  # characters of one
+_COUNTED = 2.0  # s between two counts of rows while a folder is heard
 _JUDGED = 1.0  # s between two judgements of tracks together
 
 _log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Shelf:
         self._threads: list[threading.Thread] = []
         self._heard: Heard | None = None
         self._picked: tuple[tuple[int, Query], list[Row]] | None = None
-        self._counted: tuple[int, dict[str, Any]] | None = None
+        self._counted: tuple[int, float, dict[str, Any]] | None = None
 
     # --- looking -----------------------------------------------------------
 
@@ -103,9 +104,12 @@ class Shelf:
                     "together": self.together,
                 },
             }
-        if counted is None or counted[0] != version:  # not in the lock: rows do not change
-            counted = self._counted = (version, counts(rows))
-        return {**told, **counted[1]}
+        busy = self.scan is not None and self.scan.running
+        fresh = counted is not None and time.monotonic() - counted[1] < _COUNTED
+        # Counting is not done in the lock, since rows do not change; they are replaced.
+        if counted is None or (counted[0] != version and not (busy and fresh)):
+            counted = self._counted = (version, time.monotonic(), counts(rows))
+        return {**told, **counted[2]}
 
     def pick(self, query: Query) -> list[Row]:
         """The rows that are asked for, in order."""

@@ -382,8 +382,10 @@ class Library extends HTMLElement {
 
   drawJob() {
     const job = this.state.job;
-    this.jobLine.hidden = !job;
-    if (!job) return;
+    // What ended before this window was opened is history, which is told below.
+    if (this.seenJob === undefined) this.seenJob = job && !job.running ? JSON.stringify(job) : "";
+    this.jobLine.hidden = !job || JSON.stringify(job) === this.seenJob;
+    if (this.jobLine.hidden) return;
     const doing = job.kind === "write" ? "Writing" : "Taking back";
     const done = job.kind === "write" ? "Written" : "Taken back";
     const text = job.running ? `${doing}: ${number(job.done)} of ${files(job.total)}.`
@@ -395,6 +397,9 @@ class Library extends HTMLElement {
     if (!job.running && job.failed) parts.push(make("button", { type: "button", class: "gs-button", onclick: () => this.show("failed") }, "Show them"));
     if (!job.running && job.kind === "write" && job.changed) {
       parts.push(make("button", { type: "button", class: "gs-button", onclick: () => this.openUndoRun({ run: job.run, files: job.changed, undone: 0 }) }, "Undo this run…"));
+    }
+    if (!job.running) {
+      parts.push(make("button", { type: "button", class: "gs-button", onclick: () => { this.seenJob = JSON.stringify(job); this.drawJob(); } }, "Dismiss"));
     }
     this.jobLine.replaceChildren(...parts);
     this.jobLine.classList.toggle("gs-alert", Boolean(!job.running && (job.error || job.failed)));
