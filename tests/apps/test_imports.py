@@ -26,6 +26,12 @@ HEAVY = {
     "soxr",
     "mutagen",
     "pebble",
+    "fastapi",
+    "nicegui",
+    "uvicorn",
+    "beets",
+    "dask",
+    "distributed",
 }
 
 REPORT = """
@@ -76,6 +82,11 @@ def test_importing_its_names_loads_nothing_heavy() -> None:
         ["teach"],
         ["bundles"],
         ["robustness"],
+        ["tag"],
+        ["undo"],
+        ["playlist"],
+        ["watch"],
+        ["serve"],
     ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
@@ -102,6 +113,11 @@ def test_help_names_every_command() -> None:
         "lab",
         "look",
         "features",
+        "tag",
+        "undo",
+        "playlist",
+        "watch",
+        "serve",
     ):
         assert name in done.stdout
 

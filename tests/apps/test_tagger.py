@@ -214,6 +214,23 @@ def test_a_rename_that_fails_is_noted_as_such(
     assert read_genre_field(song).values == ("Rock;Pop",)
 
 
+def test_an_interrupt_after_the_rename_is_noted_as_written(
+    song: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("genrescope.apps.safe_write.sync_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tagger(journal).write(song, ["Folk"])
+    assert read_genre_field(song).values == ("Folk",)
+    (entry,) = journal.entries(path=song)
+    assert entry.state == "written"
+    monkeypatch.undo()
+    assert one(undo(journal, path=song)).state == "restored"
+    assert read_genre_field(song).values == ("Rock;Pop",)
+
+
 def test_two_at_once_take_turns(song: Path, journal: Journal) -> None:
     """Every change begins with what the one before ended with: none is lost."""
     with Journal.open(journal.path) as second:

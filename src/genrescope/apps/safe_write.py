@@ -105,7 +105,7 @@ class Replacement:
     def __init__(self, path: Path, *, keep_times: bool = False, split_links: bool = False) -> None:
         self._given, self._keep_times, self._split_links = path, keep_times, split_links
         self._part: BinaryIO | None = None
-        self._done = False
+        self._sent = False
 
     def __enter__(self) -> Replacement:
         with told(self._given, "cannot be opened"):
@@ -129,11 +129,17 @@ class Replacement:
         self.discard()
         self.source.close()
 
+    @property
+    def replaced(self) -> bool:
+        """Whether the new file has taken its place, also where an interrupt came right after."""
+        # The rename uses the hidden name up, which says so more surely than a line after it would.
+        return self._sent and not os.path.lexists(self.temporary)
+
     def discard(self) -> None:
         """Remove the new file, unless it has taken its place."""
         if self._part is not None:
             self._part.close()
-            if not self._done:
+            if not self.replaced:
                 with contextlib.suppress(OSError):
                     self.temporary.unlink(missing_ok=True)
 
@@ -181,8 +187,8 @@ class Replacement:
             if sys.platform == "win32":  # open files keep their names there
                 part.close()
                 self.source.close()
+            self._sent = True
             os.replace(self.temporary, self.path)
-            self._done = True
         sync_folder(self.path.parent)
 
     def _opened(self) -> BinaryIO:

@@ -315,7 +315,6 @@ def _carry_out(
 ) -> None:
     """Make, check, note, replace, note."""
     entry = run.start(work.path, temporary=work.temporary)
-    replaced = False
     try:
         part = work.create()
         try:
@@ -342,9 +341,8 @@ def _carry_out(
             ),
         )
         work.replace()
-        replaced = True
     finally:
-        if replaced:
+        if work.replaced:
             run.finish(entry)
         else:
             work.discard()  # before the row, which knows its name, goes
