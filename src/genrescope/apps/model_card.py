@@ -191,6 +191,14 @@ def _beside(card: Mapping[str, Any]) -> list[str]:
             "- **What is no music** is answered *not sure*, as is less than three seconds of "
             f"sound. That takes the answer from {flagged:.1%} of music, too."
         )
+    if "known" in metrics:
+        near = metrics["known"]
+        lines.append(
+            f"- **{near['tracks']:,} known tracks**: those that sound most like a track, and its "
+            "place among them on a map. By artists that it was made without, "
+            f"{near['same_genre_5']['share']:.0%} of the five nearest are of the track's genre "
+            f"(chance {near['same_genre_chance']:.0%})."
+        )
     return ["## What it does beside", "\n".join(lines)] if lines else []
 
 

@@ -102,6 +102,12 @@ def pool_company(
     return np.where(others[:, None] > 0, pooled, p)
 
 
+# What a prediction keeps of its own, whatever the artist's other tracks say.
+_OWN = frozenset(
+    ("path", "duration", "title", "artist", "tagged_genres", "timeline", "similar", "position")
+)
+
+
 @dataclass(frozen=True)
 class Company:
     """How much the artist's other tracks count in a recogniser, and when it is sure then.
@@ -183,7 +189,7 @@ class Company:
         kept = {
             field.name: getattr(one, field.name)
             for field in dataclasses.fields(one)
-            if field.name in ("path", "duration", "title", "artist", "tagged_genres", "timeline")
+            if field.name in _OWN
         }
         branches = tuple(
             Branch(branch.path, branch.probability * probabilities[top] / one.probabilities[top])

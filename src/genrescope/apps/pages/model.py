@@ -224,6 +224,17 @@ def _beside(card: Mapping[str, Any]) -> str:
                 f"takes the answer from {share(familiar['flagged'], digits=1)} of music, too.",
             )
         )
+    if "known" in metrics:
+        near = metrics["known"]
+        rows.append(
+            (
+                "Known tracks",
+                f"{near['tracks']:,} to compare with",
+                "and to find a place among, on a map. By artists that it was made without, "
+                f"{share(near['same_genre_5']['share'])} of the five nearest are of the track's "
+                f"genre (chance {share(near['same_genre_chance'])}).",
+            )
+        )
     if not rows:
         return ""
     items = "".join(
