@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from genrescope.errors import BundleError
 from genrescope.learn import graphs
 from genrescope.learn.bundle import Bundle, write_bundle
+from genrescope.learn.parts import NewPart
 from tests.learn.tinybundle import make_card, make_graph
 
 
@@ -91,6 +92,25 @@ def test_a_graph_is_looked_through_before_a_runtime_sees_it(
 ) -> None:
     swap(folder, change)
     refused(folder, words, monkeypatch)
+    with pytest.raises(BundleError, match=words):
+        Bundle.load(folder).check_graphs()
+
+
+def test_graphs_of_parts_are_looked_through_too(folder: Path) -> None:
+    graph = make_graph(n_features=5)
+    part = NewPart(graph, {})
+    made = write_bundle(
+        folder, graph=make_graph(n_features=12), card=make_card(n_features=12), parts={"x": part}
+    )
+    made.check_graphs()
+    model = onnx.load_model_from_string(graph)
+    model.graph.node.add(op_type="Run", domain="com.evil", output=["z"])
+    data = model.SerializeToString()
+    (folder / "x.onnx").write_bytes(data)
+    said = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    edit(folder, lambda card: card["parts"]["x"]["graph"].update(said))
+    with pytest.raises(BundleError, match=r"part x: .*'com.evil'"):
+        Bundle.load(folder).check_graphs()
 
 
 @pytest.mark.parametrize(

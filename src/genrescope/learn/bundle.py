@@ -26,6 +26,7 @@ from genrescope.errors import BundleError, DataError
 from genrescope.learn.card import CARD_FORMAT, check_card
 from genrescope.learn.graphs import (
     check_digest,
+    check_said,
     describe_graph,
     one_line,
     open_session,
@@ -172,6 +173,20 @@ class Bundle:
             self._checked(output, shape) for output, shape in zip(outputs, shapes, strict=True)
         )
         return probabilities, windows
+
+    def check_graphs(self) -> None:
+        """Look through every graph as it is done before the first :meth:`run`, but run nothing.
+
+        Raises
+        ------
+        BundleError
+            If one holds what no bundle may hold, or has other tensors than the card says.
+        """
+        said = self.card["graph"]
+        where = str(self.folder)
+        check_said(self._graph, inputs=[said["input"]], outputs=said["outputs"], where=where)
+        for part in self.parts.values():
+            part.check_graph()
 
     def _checked(self, output: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         values = np.asarray(output, dtype=np.float64)

@@ -20,6 +20,7 @@ from genrescope.errors import BundleError, DataError, MissingExtraError
 
 __all__ = [
     "check_digest",
+    "check_said",
     "describe_graph",
     "one_line",
     "open_session",
@@ -89,6 +90,22 @@ def check_digest(data: bytes, said: Mapping[str, Any], *, where: str) -> None:
         )
 
 
+def check_said(
+    graph: bytes,
+    *,
+    inputs: Sequence[Mapping[str, Any]],
+    outputs: Sequence[Mapping[str, Any]],
+    where: str,
+) -> None:
+    """Look through a graph without a runtime; parameters and errors as of :func:`open_session`."""
+    try:
+        told = check_graph(graph)
+    except DataError as error:
+        raise BundleError(f"{where}: {error}; get the bundle again, or another") from error
+    _compare(told.inputs, inputs, "input", where)
+    _compare(told.outputs, outputs, "output", where)
+
+
 def open_session(
     graph: bytes,
     *,
@@ -117,12 +134,7 @@ def open_session(
         If it cannot be opened, has other tensors, or is refused by
         :func:`~genrescope.audio.encoders.onnx_check.check_graph`.
     """
-    try:
-        told = check_graph(graph)
-    except DataError as error:
-        raise BundleError(f"{where}: {error}; get the bundle again, or another") from error
-    _compare(told.inputs, inputs, "input", where)
-    _compare(told.outputs, outputs, "output", where)
+    check_said(graph, inputs=inputs, outputs=outputs, where=where)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

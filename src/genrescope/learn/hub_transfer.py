@@ -334,7 +334,7 @@ class _Pull:
         ready.mkdir()
         for name in (CARD_FILE, *files):
             os.replace(self.stage / name, ready / name)
-        Bundle.load(ready)
+        Bundle.load(ready).check_graphs()
         described = {
             name: {"sha256": digest_of(ready / name), "bytes": (ready / name).stat().st_size}
             for name in (CARD_FILE, *files)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from genrescope.errors import BundleError, DataError
 from genrescope.learn.graphs import (
     check_digest,
+    check_said,
     describe_graph,
     one_line,
     open_session,
@@ -119,6 +120,22 @@ class Part:
                 "get the bundle again, or train another"
             )
         return found
+
+    def check_graph(self) -> None:
+        """Look through the graph as it is done before the first :meth:`run`, but run nothing.
+
+        Raises
+        ------
+        BundleError
+            If it holds what no bundle may hold, or has other tensors than the card says.
+        """
+        said = self._said["graph"]
+        check_said(
+            self._graph,
+            inputs=said["inputs"],
+            outputs=said["outputs"],
+            where=f"{self._where}, part {self.name}",
+        )
 
     def _input(self, tensor: Mapping[str, Any], inputs: Mapping[str, npt.ArrayLike]) -> FloatArray:
         name, shape = tensor["name"], tensor["shape"]
