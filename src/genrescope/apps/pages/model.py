@@ -240,7 +240,8 @@ def _beside(card: Mapping[str, Any]) -> str:
     items = "".join(
         f"<li><h3>{name}</h3><p><b>{value}</b> {words}</p></li>" for name, value, words in rows
     )
-    return f'<section class="whole"><h2>What its other parts add</h2><ul class="adds">{items}</ul></section>'
+    heading = "<h2>What its other parts add</h2>"
+    return f'<section class="whole">{heading}<ul class="adds">{items}</ul></section>'
 
 
 def _sections(markdown: str) -> dict[str, str]:
