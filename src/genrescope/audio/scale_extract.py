@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,7 @@ from genrescope.audio.scale import Engine, Lost
 from genrescope.audio.scale_place import Place
 from genrescope.audio.scale_store import (
     PARTS,
+    RUNS,
     Partition,
     describe,
     journal_of,
@@ -371,7 +373,8 @@ class _Run:
 
     def plan(self, catalogue: Catalogue, partitions: int, *, retry: bool, slots: int) -> None:
         """Find out what is to be done."""
-        here, last = shares(catalogue.ids, partitions), 0
+        here = shares(catalogue.ids, partitions)
+        last = max([0, *(int(name.partition("-")[0]) for name in self._place.names(RUNS))])
         summary = self.summary
         summary.asked = len(catalogue)
         for number in range(partitions):
@@ -396,6 +399,11 @@ class _Run:
                 self._work[number] = [(job, _before(job, journal)) for job in jobs]
                 summary.rows -= len(journal.rows)
                 summary.quarantined -= len(journal.failures)
+        if self._work:
+            # Whoever still works for an earlier run commits under an earlier number.
+            said = {"host": socket.gethostname(), "pid": os.getpid(), "tracks": self.planned}
+            name = f"{RUNS}/{last + 1:06d}-{self._name}.json"
+            self._place.write(name, json.dumps(said).encode())
         self._left = {number: len(jobs) for number, jobs in self._work.items()}
         self._stamp = f"{last + 1:06d}"
         self._size = min(self._batch, max(_LEAST, -(-self.planned // (slots * _ROUNDS))))

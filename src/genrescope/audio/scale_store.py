@@ -4,6 +4,7 @@ The hash of a track's id says which partition it is in, for good. A partition is
 and all of them read as one::
 
     store.json                                        as of any store, and the number of partitions
+    runs/000001-8d1f.json                             who filled it
     partition=7/catalogue.json                        what the source says of its tracks
     partition=7/manifest/000001-000004-8d1f.line      what one batch committed
     partition=7/manifest/000001-000003-8d1f.lines     lines of earlier batches, put together
@@ -45,6 +46,7 @@ TRACKS_EACH = 10_000  # of a partition, for which a new store is laid out
 MOST = 16_384  # partitions
 MANIFEST = "manifest"
 PARTS = "parts"
+RUNS = "runs"
 
 _LINE, _LINES = ".line", ".lines"
 _LOOKS = 5  # at a manifest that others put together meanwhile
