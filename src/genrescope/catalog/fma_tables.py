@@ -406,4 +406,8 @@ def _name_list(cell: str) -> list[str] | None:
         value = ast.literal_eval(cell)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return [str(item) for item in value] if isinstance(value, list) else None
+    if not isinstance(value, list):
+        return None
+    names = [str(item) for item in value]
+    # An escape can spell half a surrogate pair, which no table can hold.
+    return None if any(re.search(r"[\ud800-\udfff]", name) for name in names) else names
