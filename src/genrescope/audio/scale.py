@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -63,10 +62,11 @@ class Engine(Protocol):
 
     def run(
         self,
-        fn: Callable[[Batch], Any],
+        fn: Callable[..., Any],
         batches: Iterable[Batch],
         *,
         split: Callable[[Batch], Iterable[Batch]] | None = None,
+        shared: Any = None,
     ) -> Generator[tuple[Batch, Any], None, None]:
         """Do batches, and give out each with its result, as they are done."""
 
@@ -86,14 +86,16 @@ class Threads:
 
     def run(
         self,
-        fn: Callable[[Batch], Any],
+        fn: Callable[..., Any],
         batches: Iterable[Batch],
         *,
         split: Callable[[Batch], Iterable[Batch]] | None = None,
+        shared: Any = None,
     ) -> Generator[tuple[Batch, Any], None, None]:
         """Do batches; see :class:`Engine`."""
         pool = ThreadPoolExecutor(self.slots, thread_name_prefix="batch")
-        flow = _Flow(lambda batch: pool.submit(fn, batch), limit=lambda: self.slots + 1)
+        more = () if shared is None else (shared,)
+        flow = _Flow(lambda batch: pool.submit(fn, batch, *more), limit=lambda: self.slots + 1)
         try:
             for batch, future in flow.results(batches):
                 yield batch, future.result()
@@ -238,10 +240,11 @@ class Cluster:
 
     def run(
         self,
-        fn: Callable[[Batch], Any],
+        fn: Callable[..., Any],
         batches: Iterable[Batch],
         *,
         split: Callable[[Batch], Iterable[Batch]] | None = None,
+        shared: Any = None,
     ) -> Generator[tuple[Batch, Any], None, None]:
         """Do batches; see :class:`Engine`.
 
@@ -253,6 +256,8 @@ class Cluster:
             Taken as they are needed.
         split : callable, optional
             What to do in place of a batch that ended several workers; nothing: it is given up.
+        shared : object, optional
+            A second argument of `fn`, the same for all batches; it is sent to a worker once.
 
         Yields
         ------
@@ -267,7 +272,7 @@ class Cluster:
         GenrescopeError
             What `fn` raises.
         """
-        submit = partial(self.client.submit, fn, pure=False)
+        submit = _Submit(self.client, fn, shared)
         flow = _Flow(submit, limit=lambda: _AHEAD * self._slots_now(), idle=self._watch)
         try:
             for batch, future in flow.results(batches):
@@ -327,6 +332,22 @@ class Cluster:
             f"a worker could not do its work ({type(error).__name__}: {error}); all workers need "
             "the same genrescope[scale] and the same paths"
         ) from error
+
+
+class _Submit:
+    """Hands batches to the scheduler, with what they share."""
+
+    def __init__(self, client: Any, fn: Callable[..., Any], shared: Any) -> None:
+        self._client, self._fn, self._shared = client, fn, shared
+        self._kept: Any = None
+
+    def __call__(self, batch: Any) -> Any:
+        if self._shared is None:
+            return self._client.submit(self._fn, batch, pure=False)
+        # Computed rather than scattered: it is made again where the worker that has it dies.
+        if self._kept is None or self._kept.cancelled():
+            self._kept = self._client.submit(_same, self._shared, pure=False)
+        return self._client.submit(self._fn, batch, self._kept, pure=False)
 
 
 class _Flow:
@@ -412,6 +433,10 @@ def _was_lost(error: Exception) -> bool:
         "FuturesCancelledError",
         "CancelledError",
     )
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _knock(scheduler: str) -> None:

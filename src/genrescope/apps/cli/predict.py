@@ -15,8 +15,15 @@ from genrescope.apps.cli.batch import Batch
 from genrescope.apps.cli.details import Details
 from genrescope.apps.cli.interrupts import Interrupts, silence_stdout
 from genrescope.apps.cli.render import NOT_SURE, percent
+from genrescope.apps.cli.scheduler import (
+    ClusterOption,
+    SchedulerOption,
+    cluster_of,
+    predict_there,
+)
 
 if TYPE_CHECKING:
+    from genrescope.audio.scale import Cluster
     from genrescope.learn.prediction import FailedPrediction, Prediction
     from genrescope.learn.recogniser import Recogniser
 
@@ -151,6 +158,8 @@ def predict(
         str,
         typer.Option("--encoder", metavar="NAME", help="With --tags: whose words."),
     ] = TAGGER,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Recognise the genre of music files.
 
@@ -183,6 +192,10 @@ def predict(
         raise typer.BadParameter(
             "--encoder goes with --tags; for genres, a bundle names the encoders that it needs"
         )
+    if (scheduler or cluster) and (tags or table is not None or workers is not None):
+        raise typer.BadParameter(
+            "--scheduler and --cluster hear files: leave out --tags, --table and --workers"
+        )
     form = "json" if json else "jsonl" if jsonl else "csv" if csv else "table"
     if tags:
         from genrescope.apps.cli.encoders import show_tags
@@ -204,18 +217,20 @@ def predict(
 
     with Interrupts() as interrupts:
         try:
-            code = _predict(
-                Batch(paths, null=null),
-                interrupts,
-                form=form,
-                top=top,
-                details=details,
-                workers=workers,
-                windows=TIMELINE_WINDOWS if timeline and windows is None else windows,
-                bundle=bundle,
-                metadata=metadata,
-                together=together,
-            )
+            with cluster_of(scheduler, cluster) as engine:
+                code = _predict(
+                    Batch(paths, null=null),
+                    interrupts,
+                    form=form,
+                    top=top,
+                    details=details,
+                    workers=workers,
+                    windows=TIMELINE_WINDOWS if timeline and windows is None else windows,
+                    bundle=bundle,
+                    metadata=metadata,
+                    together=together,
+                    engine=engine,
+                )
         except KeyboardInterrupt:  # before there was anything to print
             if json:
                 typer.echo('{"predictions": [], "errors": []}')
@@ -238,6 +253,7 @@ def _predict(
     bundle: str,
     metadata: bool,
     together: bool,
+    engine: Cluster | None,
 ) -> int:
     from genrescope.apps.cli import sinks
     from genrescope.apps.cli.progress import Progress
@@ -280,7 +296,7 @@ def _predict(
                 sink.prediction(result)
 
     try:
-        with progress, closing(recogniser.predict_many(batch)) as results:
+        with progress, closing(predict_there(recogniser, batch, engine)) as results:
             for result in results:
                 take(batch.explain(result))
                 progress.advance()

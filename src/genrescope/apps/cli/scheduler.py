@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,10 @@ import typer
 
 if TYPE_CHECKING:
     from genrescope.audio.scale import Cluster
+    from genrescope.learn.prediction import FailedPrediction, Prediction
+    from genrescope.learn.recogniser import Recogniser
 
-__all__ = ["ClusterOption", "SchedulerOption", "cluster_of"]
+__all__ = ["ClusterOption", "SchedulerOption", "cluster_of", "predict_there"]
 
 _PANEL = "Cluster"
 
@@ -61,3 +64,16 @@ def cluster_of(scheduler: str | None, cluster: str | None) -> Iterator[Cluster |
         engine = Cluster.local(parse_local(cluster or ""))
     with engine:
         yield engine
+
+
+def predict_there(
+    recogniser: Recogniser,
+    paths: Iterable[str | os.PathLike[str] | None],
+    cluster: Cluster | None,
+) -> Generator[Prediction | FailedPrediction, None, None]:
+    """Recognise files on a cluster, or here without one."""
+    if cluster is None:
+        return recogniser.predict_many(paths)
+    from genrescope.learn.scale import predict_scaled
+
+    return predict_scaled(recogniser, paths, engine=cluster)
