@@ -69,15 +69,16 @@ def shelf(capsys: Any) -> Iterator[Shelf]:
     """An empty library; the plugin is loaded by ``load``."""
     found, log = Shelf(capsys), logging.getLogger("beets")
     log.addHandler(found.log)  # beets adds one that prints where there is none
-    with found:
-        try:
-            yield found
-        finally:
-            plugins.send("cli_exit", lib=found.lib)
-            plugins.BeetsPlugin.listeners.clear()
-            plugins.BeetsPlugin._raw_listeners.clear()
-            plugins._instances.clear()
-            log.removeHandler(found.log)
+    found.setup_beets()
+    try:
+        yield found
+    finally:
+        plugins.send("cli_exit", lib=found.lib)
+        plugins.BeetsPlugin.listeners.clear()
+        plugins.BeetsPlugin._raw_listeners.clear()
+        plugins._instances.clear()
+        found.teardown_beets()
+        log.removeHandler(found.log)
 
 
 @pytest.fixture

@@ -37,9 +37,17 @@ def tag(path: Path) -> list[str]:
 
 
 def untagged(path: Path, folder: Path) -> Path:
-    copy = Path(shutil.copy(path, folder))
+    copy = Path(shutil.copyfile(path, folder / path.name))
     file = mutagen.File(copy)
     del file.tags["TCON"]
+    file.save()
+    return copy
+
+
+def tagged(path: Path, folder: Path, genre: str = "Polka") -> Path:
+    copy = untagged(path, folder)
+    file = mutagen.File(copy)
+    file["TCON"] = mutagen.id3.TCON(encoding=3, text=[genre])
     file.save()
     return copy
 
@@ -48,7 +56,11 @@ def test_import_gives_tracks_without_genre_one(
     shelf: Shelf, clip: Callable[[str], Path], tmp_path: Path
 ) -> None:
     shelf.load()
-    shelf.bring(untagged(clip(FOLK), tmp_path), untagged(clip(UNSURE), tmp_path), clip(METAL))
+    shelf.bring(
+        untagged(clip(FOLK), tmp_path),
+        untagged(clip(UNSURE), tmp_path),
+        tagged(clip(METAL), tmp_path),
+    )
     folk, unsure = shelf.item("Queen Of The Wires"), shelf.item("Feasting on Energy")
     assert folk.genres == ["Folk"]
     assert folk.genrescope_confidence > 0.8
@@ -56,7 +68,7 @@ def test_import_gives_tracks_without_genre_one(
     assert unsure.genres == []
     assert not unsure.genrescope_sure
     assert unsure.genrescope_guess == "Rock"
-    assert shelf.item("13 Monsters").genres == ["Other - misc"]
+    assert shelf.item("13 Monsters").genres == ["Polka"]
     assert "genrescope_bundle" not in shelf.item("13 Monsters")  # it was not heard
     assert [one.title for one in shelf.lib.items("genrescope_confidence:0.8..")] == [folk.title]
     assert [one.title for one in shelf.lib.items("genrescope_sure:false")] == [unsure.title]
@@ -85,11 +97,11 @@ def test_command_fills_what_is_empty_and_writes_it(
     shelf: Shelf, clip: Callable[[str], Path], tmp_path: Path
 ) -> None:
     shelf.load(auto=False)
-    shelf.bring(untagged(clip(FOLK), tmp_path), clip(METAL), clip(UNSURE))
+    shelf.bring(untagged(clip(FOLK), tmp_path), tagged(clip(METAL), tmp_path), clip(UNSURE))
     told = shelf.beet("genrescope")
     folk, metal = shelf.item("Queen Of The Wires"), shelf.item("13 Monsters")
     assert (folk.genres, tag(folk.filepath)) == (["Folk"], ["Folk"])
-    assert (metal.genres, tag(metal.filepath)) == (["Other - misc"], ["Other - misc"])
+    assert (metal.genres, tag(metal.filepath)) == (["Polka"], ["Polka"])
     assert "3 tracks: 1 given genres, 2 left with theirs, 0 not sure, 0 could not be heard" in told
     assert "13 Monsters: keeps its genres" in told
     assert "keeps its genres" not in shelf.beet("genrescope", "--quiet")
@@ -109,18 +121,29 @@ def test_pretend_shows_and_changes_nothing(
 
 
 def test_force_replaces_or_adds_and_modify_takes_it_back(
-    shelf: Shelf, clip: Callable[[str], Path]
+    shelf: Shelf, clip: Callable[[str], Path], tmp_path: Path
 ) -> None:
     shelf.load(auto=False)
-    shelf.bring(clip(METAL), clip(UNSURE))
+    shelf.bring(tagged(clip(METAL), tmp_path), clip(UNSURE))
     shelf.beet("genrescope", "--force", "--keep-existing", "title:Monsters")
     path = shelf.item("13 Monsters").filepath
-    assert shelf.item("13 Monsters").genres == ["Other - misc", "Rock"]
+    assert shelf.item("13 Monsters").genres == ["Polka", "Rock"]
     shelf.beet("genrescope", "--force", "--no-keep-existing")
     assert tag(path) == ["Rock"]
     assert shelf.item("Feasting on Energy").genres == ["Avant-Garde"]  # not sure
     shelf.beet("modify", "-y", "genrescope_wrote::.", "genres=$genrescope_before")
-    assert tag(path) == shelf.item("13 Monsters").genres == ["Other - misc"]
+    assert tag(path) == shelf.item("13 Monsters").genres == ["Polka"]
+
+
+def test_a_genre_that_says_nothing_counts_as_none(
+    shelf: Shelf, clip: Callable[[str], Path]
+) -> None:
+    shelf.load(auto=False, keep_existing=True)
+    shelf.bring(clip(METAL))
+    assert shelf.item("13 Monsters").genres == ["Other - misc"]
+    shelf.beet("genrescope")
+    assert shelf.item("13 Monsters").genres == ["Rock"]
+    assert shelf.item("13 Monsters").genrescope_before == ["Other - misc"]
 
 
 def test_modify_takes_genres_back_where_there_was_none(
@@ -149,11 +172,11 @@ def test_the_library_alone_changes_where_beets_does_not_write(
 def test_a_genre_that_is_never_touched_or_too_little_confidence(
     shelf: Shelf, clip: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    shelf.load(auto=False, force=True, keep_genres=["other - MISC"], min_confidence=0.9)
-    shelf.bring(untagged(clip(FOLK), tmp_path), clip(METAL))
+    shelf.load(auto=False, force=True, keep_genres=["POLKA"], min_confidence=0.9)
+    shelf.bring(untagged(clip(FOLK), tmp_path), tagged(clip(METAL), tmp_path))
     shelf.beet("genrescope")
     assert shelf.item("Queen Of The Wires").genres == []  # 84 %
-    assert shelf.item("13 Monsters").genres == ["Other - misc"]
+    assert shelf.item("13 Monsters").genres == ["Polka"]
     shelf.beet("genrescope", "-c", "0.8")
     assert shelf.item("Queen Of The Wires").genres == ["Folk"]
 

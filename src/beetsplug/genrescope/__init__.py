@@ -378,7 +378,8 @@ class GenrescopePlugin(BeetsPlugin):
         """Set genres, and keep what was there before; whether that changes anything."""
         before, wrote, old = f"{prefix}_before", f"{prefix}_wrote", _genres_of(obj)
         combine = self.config["force"].get(bool) and self.config["keep_existing"].get(bool)
-        new = unique([*old, *names]) if combine else list(names)
+        kept = [name for name in old if not says_nothing(name)] if combine else []
+        new = unique([*kept, *names])
         if new == old:
             return False
         # Genres that were set here are not what the user had before.
