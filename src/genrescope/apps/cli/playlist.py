@@ -80,10 +80,12 @@ def playlist(
 ) -> None:
     """Write a playlist (m3u8) for each genre that is recognised.
 
-    Genres are those that are heard, whatever the tags say; the music files are not changed. What
-    was heard is remembered: other lists of the same files take seconds.
+    Genres are those that are heard, whatever the tags say; the music files
+    are not changed. What was heard is remembered: other lists of the same
+    files take seconds.
 
-    Exit codes: 0 all went well, 1 some files could not be recognised, 2 wrong usage or no files,
+    Exit codes: 0 all went well, 1 some files could not be recognised,
+    2 wrong usage or no files,
     130 stopped by Ctrl-C (no playlist is written then).
 
     Examples:

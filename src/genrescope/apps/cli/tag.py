@@ -85,8 +85,9 @@ def tag(
 ) -> None:
     """Show which genres would be written into the tags of files; with --write, write them.
 
-    Only genre fields change; `genrescope undo` takes it back. What was heard is remembered, so
-    looking first and writing then hears nothing twice.
+    Only genre fields change; `genrescope undo` takes it back.
+    What was heard is remembered: to look first and write then hears
+    nothing twice.
 
     Exit codes: 0 all went well ("not sure" is an answer),
     1 some files could not be read or written, 2 wrong usage or no files,
@@ -96,7 +97,7 @@ def tag(
 
       genrescope tag ~/Music
       genrescope tag ~/Music --write
-      genrescope tag ~/Music --existing replace --min-confidence 0.8 --never Audiobook
+      genrescope tag ~/Music --existing replace --never Audiobook
       genrescope tag --names-template > names.toml
       genrescope tag ~/Music --names names.toml --subgenres --csv > proposals.csv
     """

@@ -72,9 +72,9 @@ def watch(
 ) -> None:
     """Recognise what arrives in a folder; with --write, tag it.
 
-    Files that are there already are left to `genrescope tag`. Tracks of an artist that arrive
-    together are judged together. Every batch that is written is a run of its own for
-    `genrescope undo`.
+    Files that are there already are left to `genrescope tag`. Tracks of an
+    artist that arrive together are judged together. Every batch that is
+    written is a run of its own for `genrescope undo`.
 
     Runs until Ctrl-C (exit code 130). Exit code 2: wrong usage.
 
