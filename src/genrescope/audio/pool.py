@@ -66,10 +66,15 @@ class Task(Generic[Item, Result]):
 class _Worker:
     """A process and the pipe to it."""
 
-    def __init__(self, context: SpawnContext, blob: bytes, memory_limit: int | None) -> None:
+    def __init__(
+        self, context: SpawnContext, blob: bytes, memory_limit: int | None, seconds: float
+    ) -> None:
         self.link, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=attend, args=(theirs, blob, memory_limit), daemon=True, name="genrescope-worker"
+            target=attend,
+            args=(theirs, blob, memory_limit, seconds),
+            daemon=True,
+            name="genrescope-worker",
         )
         try:
             self.process.start()
@@ -287,7 +292,7 @@ class IsolatedPool(Generic[Item, Result]):
         # What comes from the caller's script has to be looked for in it.
         context = SpawnContext() if b"__main__" in self._blob else QuietContext()
         try:
-            worker = _Worker(context, self._blob, self._memory_limit)
+            worker = _Worker(context, self._blob, self._memory_limit, max(self.timeout, _START))
         except OSError as error:
             self._failure = f"{type(error).__name__}: {error}"
             return None
