@@ -48,7 +48,8 @@ def undo(
 ) -> None:
     """Bring back the genres that stood in files before genrescope wrote them.
 
-    A file whose genres were changed since, or that holds other sound, is named and left alone.
+    A file whose genres were changed since, or that holds other sound, is
+    named and left alone.
     Changes to other tags stay as they are.
 
     Exit codes: 0 all that was asked is as before,
