@@ -33,8 +33,8 @@ class _Lines(logging.Handler):
 class Shelf(helper.TestHelper):
     """A library, and ``beet`` in this process."""
 
-    def __init__(self, capsys: Any) -> None:
-        self._capsys = capsys
+    def __init__(self, capsys: Any, folder: Path) -> None:
+        self._capsys, self._folder = capsys, folder
         self.log = _Lines(logging.INFO)
 
     def load(self, **options: Any) -> None:
@@ -52,7 +52,7 @@ class Shelf(helper.TestHelper):
 
     def bring(self, *paths: Path, album: bool = False) -> None:
         """Import files as they are; beets copies them."""
-        folder = self.temp_path / "incoming"
+        folder = self._folder / "incoming"
         folder.mkdir(exist_ok=True)
         for path in paths:
             shutil.copy(path, folder)
@@ -65,9 +65,9 @@ class Shelf(helper.TestHelper):
 
 
 @pytest.fixture
-def shelf(capsys: Any) -> Iterator[Shelf]:
+def shelf(capsys: Any, tmp_path: Path) -> Iterator[Shelf]:
     """An empty library; the plugin is loaded by ``load``."""
-    found, log = Shelf(capsys), logging.getLogger("beets")
+    found, log = Shelf(capsys, tmp_path), logging.getLogger("beets")
     log.addHandler(found.log)  # beets adds one that prints where there is none
     found.setup_beets()
     try:

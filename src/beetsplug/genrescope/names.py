@@ -21,8 +21,8 @@ __all__ = ["Names", "UserError", "lastgenre_file", "unique"]
 
 UserError: type[Exception] = ui.UserError  # type: ignore[attr-defined, unused-ignore]
 
-# What the recogniser says -> what beets' lists may call it, the best first. Only where neither
-# the spelling nor an alias of beets leads there. No entry: there is no such genre in beets' lists.
+# What the recogniser says -> what beets' lists may call it, the best first. Only where the name
+# itself, with or without hyphens, is not in them. No entry: there is no such genre in the lists.
 _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "Abstract Hip-Hop": ("underground hip hop",),
     "Alternative Hip-Hop": ("alternative hip hop",),
@@ -33,9 +33,11 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "Black-Metal": ("black metal",),
     "Bollywood": ("filmi",),
     "Breakcore - Hard": ("breakcore",),
+    "Chill-out": ("chillout",),
     "Dance": ("electronic dance music", "dance music"),
     "Death-Metal": ("death metal",),
     "Drone": ("drone music",),
+    "Drum & Bass": ("drum and bass",),
     "Electro-Punk": ("electropunk", "electro punk"),
     "Experimental": ("experimental music",),
     "Folk": ("folk", "folk music"),
@@ -43,6 +45,7 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "Free-Jazz": ("free jazz",),
     "Garage": ("garage rock",),
     "Gospel": ("gospel music",),
+    "Goth": ("gothic rock",),
     "Hardcore": ("hardcore punk",),
     "Improv": ("free improvisation",),
     "International": ("world music",),
@@ -55,12 +58,16 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "Noise-Rock": ("noise rock",),
     "Power-Pop": ("power pop",),
     "Progressive": ("progressive rock",),
+    "Psych-Folk": ("psychedelic folk",),
+    "Psych-Rock": ("psychedelic rock",),
+    "Punk": ("punk rock",),
     "Reggae - Dancehall": ("dancehall",),
     "Reggae - Dub": ("reggae",),
     "Sludge": ("sludge metal",),
     "Soul-RnB": ("soul", "soul music"),
     "Space-Rock": ("space rock",),
     "Surf": ("surf music", "surf rock"),
+    "Synth Pop": ("synth-pop", "synthpop"),
     "Thrash": ("thrash metal",),
 }
 
@@ -169,7 +176,10 @@ class Names:
             return list(own)
         if self.whitelist is None and self.tree is None:
             return [genre]
-        candidates = unique([*_ELSEWHERE.get(genre, ()), self._spelt(genre), genre.lower()])
+        lower = genre.lower()
+        candidates = unique(
+            [*_ELSEWHERE.get(genre, ()), self._spelt(genre), lower, lower.replace("-", " ")]
+        )
         for name in candidates:
             # The name itself, else what is nearest above it.
             for step in reversed((self.tree or {}).get(name, (name,))):

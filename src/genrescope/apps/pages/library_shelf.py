@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,16 +253,16 @@ class Shelf:
         if self._heard is None:
             self._heard = Heard.open()
         coming = (path for path in paths if not cancel.is_set())
-        results = hear(self._heard, self.recogniser, coming, workers=self.workers)
         artists: set[str] = set()
         judged = time.monotonic()
-        for result in results:
-            if cancel.is_set():
-                break
-            artists.add(self._take(scan, result))
-            if time.monotonic() - judged > _JUDGED:
-                self._judge(artists)
-                artists, judged = set(), time.monotonic()
+        with closing(hear(self._heard, self.recogniser, coming, workers=self.workers)) as results:
+            for result in results:
+                if cancel.is_set():
+                    break
+                artists.add(self._take(scan, result))
+                if time.monotonic() - judged > _JUDGED:
+                    self._judge(artists)
+                    artists, judged = set(), time.monotonic()
         self._judge(artists)
 
     def _take(self, scan: Scan, result: Prediction | FailedPrediction) -> str:
