@@ -244,7 +244,7 @@ def by_coverage(
 
     def mutator(data: bytes, max_size: int, seed: int) -> bytes:
         rng = Random(seed)
-        if rng.random() < 0.5:
+        if not target.json and rng.random() < 0.5:
             return bytes(atheris.Mutate(data, max_size))
         return vary(rng, target, data, seeds)[:max_size]
 

@@ -223,7 +223,7 @@ _TRACKS = _rows(
     "track_id,,,,,,,,,,,,",
     '2,0,2008-11-26 01:44:45,40.05,training,small,256000,2008-11-26,168,Hip-Hop,"[21, 10]",'
     "\"['a', 'b']\",Food",
-    '3,-1,11/26/2008 1:44,,test,large,x,,-1,,[],"[""it\'s"", \'\\u00e9\']","two\nlines, ""quoted"""',
+    '3,-1,11/26/2008 1:44,,test,large,x,,-1,,[],"[""it\'s"", \'\\u00e9\']","two\nlines, ""q"""',
 )
 _GENRES = _rows(
     "genre_id,#tracks,parent,title,top_level", "1,8693,38,Avant-Garde,38", "38,9,0,Experimental,38"
