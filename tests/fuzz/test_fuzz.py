@@ -44,7 +44,7 @@ def test_cards_that_were_found_are_refused(name: str) -> None:
 def test_a_short_run(name: str) -> None:
     target = TARGETS[name]
     judge = Judge(target)
-    run_random(judge, executions=400, seconds=1.0, seed=5)
+    run_random(judge, executions=400, seconds=0.5, seed=5)
     told = "\n".join(
         f"{find.what}: {find.data[:200]!r}\n{find.trace}" for find in judge.finds.values()
     )
@@ -55,8 +55,8 @@ def test_a_short_run(name: str) -> None:
 def test_a_short_run_of_what_is_in_c(tmp_path: Path) -> None:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "benchmarks.fuzz", "--engine", "random", "--seconds", "3"),
-            *("--executions", "600", "--targets", ",".join(IN_C), "--out", str(tmp_path)),
+            *(sys.executable, "-m", "benchmarks.fuzz", "--engine", "random", "--seconds", "1"),
+            *("--executions", "300", "--targets", ",".join(IN_C), "--out", str(tmp_path)),
         ],
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -66,7 +66,7 @@ def test_a_short_run_of_what_is_in_c(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert ", 0 finds" in done.stdout
     for name in IN_C:
-        assert json.loads((tmp_path / name / "note.json").read_text())["runs"] > 10
+        assert json.loads((tmp_path / name / "note.json").read_text())["runs"] >= 5
 
 
 def test_a_find_is_told_once_and_kept_short() -> None:
