@@ -110,7 +110,7 @@ class Library extends HTMLElement {
     this.progress = make("div", { class: "lib-progress", hidden: true }, this.bar, this.scanText);
     return make("form", {
       class: "lib-scan",
-      onsubmit: (event) => { event.preventDefault(); this.act("/scan", { folder: this.folder.value.trim() }); },
+      onsubmit: (event) => { event.preventDefault(); this.clearChosen(); this.first = 0; this.act("/scan", { folder: this.folder.value.trim() }); },
     }, make("label", { htmlFor: "lib-folder" }, "Folder"), this.folder, this.folders, this.scanButton, this.stopButton, this.progress);
   }
 
