@@ -15,6 +15,7 @@ from rich.text import Text
 
 from genrescope.apps.cli.render import NOT_SURE, colour, console, fit, percent, printable
 from genrescope.apps.cli.sinks import dump
+from genrescope.catalog.spreadsheet import guarded, guarded_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -147,19 +148,24 @@ class _CsvSink:
     def proposal(self, result: Proposal, *, written: bool) -> None:
         heard = result.prediction
         self._row(
-            _path_cell(str(result.path)),
+            guarded_path(printable(str(result.path))),
             result.action,
-            _cell("; ".join(result.now)),
-            _cell("; ".join(result.proposed)),
+            guarded(printable("; ".join(result.now))),
+            guarded(printable("; ".join(result.proposed))),
             "" if result.confidence is None else f"{result.confidence:.6f}",
-            _cell(heard.best if heard is not None else ""),
-            _cell(result.why),
+            guarded(printable(heard.best if heard is not None else "")),
+            guarded(printable(result.why)),
             "yes" if written else "no",
             *("", ""),
         )
 
     def failure(self, result: FailedPrediction) -> None:
-        self._row(_path_cell(str(result.path)), *[""] * 7, result.error, _cell(result.message))
+        self._row(
+            guarded_path(printable(str(result.path))),
+            *[""] * 7,
+            result.error,
+            guarded(printable(result.message)),
+        )
 
     def close(self, *, run: int | None) -> None:
         """Nothing is held back."""
@@ -167,18 +173,6 @@ class _CsvSink:
     def _row(self, *cells: str) -> None:
         self._writer.writerow(cells)
         self._out.flush()
-
-
-def _cell(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    text = printable(text)
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
-
-
-def _path_cell(path: str) -> str:
-    """The same for a path, which stays one that can be opened."""
-    path = printable(path)
-    return f".{os.sep}{path}" if path.lstrip().startswith(("=", "+", "-", "@")) else path
 
 
 # --- for people ------------------------------------------------------------
