@@ -46,6 +46,7 @@ __all__ = ["run"]
 CLIPS = 192
 ROUNDS = 3
 BATCH = 16
+FEW = 4  # tracks a batch where a worker lives for seconds
 SHORT = 1500  # clips for the overhead
 
 
@@ -177,7 +178,7 @@ def kill(*, clips: int, every: float, seconds: float, out: Path) -> list[dict[st
         killer.start()
         began = time.monotonic()
         try:
-            done = extract_scaled(catalogue, store, engine=cluster, report=_say, batch=BATCH)
+            done = extract_scaled(catalogue, store, engine=cluster, report=_say, batch=FEW)
         finally:
             over.set()
             killer.join()

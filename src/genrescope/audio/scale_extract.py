@@ -9,6 +9,7 @@ started again plans what no line names.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -171,24 +172,26 @@ def extract_batch(batch: Batch, *, fn: Callable[..., Extracted] = extract_file) 
             about = {"sha256": result.sha256, **result.facts}
             rows.append(Row(job.id, job.path, *result.status, **about))
             found.append(result)
-    files = _write_parts(partition, batch, rows, found)
+    files = write_parts(partition, batch.key, batch.recipe, rows, found)
     line = write_line(batch.key, files=files, rows=rows, failures=failures, seen=seen)
     partition.commit(batch.key, line)
     return _count(line, batch.jobs)
 
 
-def _write_parts(
-    partition: Partition, batch: Batch, rows: Sequence[Row], found: Sequence[Extracted]
+def write_parts(
+    partition: Partition,
+    key: str,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    found: Sequence[Extracted],
 ) -> dict[str, tuple[int, str]]:
     """Put the rows of a batch into files; their names, bytes and checksums."""
-    import hashlib
-
     if not rows:
         return {}
     # Of this attempt: another worker may be doing the same.
-    stem, files = f"{batch.key}.{secrets.token_hex(4)}", {}
+    stem, files = f"{key}.{secrets.token_hex(4)}", {}
     try:
-        for name, data in _contents(batch.recipe, rows, found):
+        for name, data in _contents(recipe, rows, found):
             files[f"{stem}.{name}"] = (len(data), hashlib.sha256(data).hexdigest())
             partition.store.write(f"{partition.folder}/{PARTS}/{stem}.{name}", data)
     except BaseException:
