@@ -21,7 +21,7 @@ from genrescope.apps.genre_policy import Policy
 from genrescope.apps.pages.library_finding import Scan, find_inside, folders_of
 from genrescope.apps.pages.library_rows import STATES, Query, Row, counts
 from genrescope.apps.pages.library_shelf import Shelf
-from genrescope.apps.service.problems import RequestError
+from genrescope.apps.service.refusals import RequestError
 from genrescope.errors import AudioNotFoundError, DataError
 from genrescope.learn.prediction import Prediction
 

@@ -13,7 +13,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from genrescope.apps.pages.library_rows import MOST_ROWS, Query, Row
 from genrescope.apps.pages.library_shelf import Shelf
-from genrescope.apps.service.problems import RequestError, problem_of, respond
+from genrescope.apps.service.problems import problem_of, respond
+from genrescope.apps.service.refusals import RequestError
 from genrescope.errors import DataError, GenrescopeError
 
 __all__ = ["add_routes", "shelf_of"]
@@ -105,7 +106,7 @@ def _told(answer: Answer, shelf: Shelf | None) -> Callable[[Request], Any]:
 
     # Not those of the wrapped function: FastAPI would look for them in the wrong module.
     responding.__annotations__ = {"request": Request, "return": Response}
-    del responding.__wrapped__  # type: ignore[attr-defined]
+    del responding.__wrapped__
     return responding
 
 

@@ -25,7 +25,7 @@ from genrescope.apps.pages.library_finding import Scan, find_inside, folders_of
 from genrescope.apps.pages.library_rows import Query, Row, counts
 from genrescope.apps.pages.library_writing import Writing
 from genrescope.apps.service.library import inside
-from genrescope.apps.service.problems import RequestError
+from genrescope.apps.service.refusals import RequestError
 from genrescope.apps.tagging import can_judge_together, hear
 from genrescope.catalog.genre_tags import read_genre_field
 from genrescope.catalog.tags import read_tags

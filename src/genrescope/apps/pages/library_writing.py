@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from genrescope.apps.journal import Journal
 from genrescope.apps.pages.library_rows import Row
 from genrescope.apps.service.library import inside
-from genrescope.apps.service.problems import RequestError
+from genrescope.apps.service.refusals import RequestError
 from genrescope.apps.tagger import Tagger, Undone, undo
 from genrescope.catalog.genre_tags import read_genre_field
 from genrescope.errors import GenrescopeError, JournalError, TagError
