@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ from genrescope.learn.ensembles import ensemble_gains, ensemble_runs
 from genrescope.learn.leaderboard import leaderboard
 from genrescope.learn.protocol import Protocol, make_protocol
 from genrescope.learn.tabular import TabularData
+
+if TYPE_CHECKING:
+    from genrescope.audio.scale import Cluster
 
 __all__ = ["LabSettings", "run_lab"]
 
@@ -114,6 +117,7 @@ def run_lab(
     command: str = "",
     jobs: int | None = None,
     report: Report | None = None,
+    cluster: Cluster | None = None,
 ) -> ReportPaths:
     """Analyse a table, compare the classifiers on it, and write the report.
 
@@ -133,6 +137,8 @@ def run_lab(
     report : callable, optional
         Told (event, facts): "stage" with the name of what begins, and the events of
         :func:`~genrescope.learn.compare.run_models`.
+    cluster : Cluster, optional
+        Where models are fitted in place of here; its workers must see `out`.
 
     Returns
     -------
@@ -175,6 +181,7 @@ def run_lab(
             seconds_per_model=settings.seconds_per_model,
             seed=settings.seed,
             report=told,
+            cluster=cluster,
         )
         _require_one(runs)
         clock.stage("ensembles")

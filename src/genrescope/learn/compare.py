@@ -28,6 +28,7 @@ from genrescope.learn.results import FoldResult, ResultCache, content_key
 from genrescope.learn.tabular import TabularData
 
 if TYPE_CHECKING:
+    from genrescope.audio.scale import Cluster
     from genrescope.learn.classic import ClassifierSpec
 
 __all__ = ["ModelRun", "Protocol", "make_protocol", "run_models"]
@@ -89,6 +90,7 @@ def run_models(
     memory: int | None = None,
     seed: int = 0,
     report: Report | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[ModelRun, ...]:
     """Fit and apply every model as the protocol says.
 
@@ -114,6 +116,8 @@ def run_models(
     report : callable, optional
         Told an event and what belongs to it: "plan" (fits, kept), "fit" (key, name, fold,
         seconds, done, of), "failed" (key, name, reason).
+    cluster : Cluster, optional
+        Where models are fitted in place of here; `jobs` and `memory` then say nothing.
 
     Returns
     -------
@@ -133,7 +137,11 @@ def run_models(
 
         with _table(data, cache) as table:
             tasks = work.tasks(table, seconds=seconds_per_model / protocol.n_folds)
-            if jobs == 0:
+            if cluster is not None:
+                from genrescope.learn.scale_jobs import run_on_cluster
+
+                answers = run_on_cluster(tasks, wanted=work.wanted, cluster=cluster)
+            elif jobs == 0:
                 answers = run_here(tasks, wanted=work.wanted)
             else:
                 answers = run_jobs(tasks, wanted=work.wanted, workers=jobs, memory=memory)

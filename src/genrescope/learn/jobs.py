@@ -19,7 +19,7 @@ from genrescope.errors import DataError
 from genrescope.learn.compare_worker import Job, fit_fold
 from genrescope.learn.results import FoldResult
 
-__all__ = ["Task", "free_memory", "run_here", "run_jobs"]
+__all__ = ["Task", "failure", "free_memory", "run_here", "run_jobs"]
 
 Number = tuple[str, int]  # a model's key, and the fold
 Answers = Iterator[tuple[Number, FoldResult]]
@@ -58,7 +58,7 @@ def run_here(tasks: Sequence[Task], *, wanted: Callable[[Number], bool]) -> Answ
             try:
                 yield task.number, fit_fold(task.job)
             except MemoryError:
-                yield task.number, _failure(f"it ran out of memory; {_gib(task.memory)} expected")
+                yield task.number, failure(f"it ran out of memory; {_gib(task.memory)} expected")
 
 
 def run_jobs(
@@ -137,7 +137,7 @@ class _Pool:
                 self.waiting.popleft()
                 yield (
                     task.number,
-                    _failure(
+                    failure(
                         f"it needs about {_gib(task.memory)} of memory and "
                         f"{_gib(self.memory)} are allowed; allow more, or take fewer rows"
                     ),
@@ -196,15 +196,15 @@ class _Pool:
         try:
             kind, payload = future.result()
         except ProcessExpired as error:
-            return _failure(f"its process {_how(getattr(error, 'exitcode', None))}")
+            return failure(f"its process {_how(getattr(error, 'exitcode', None))}")
         except TimeoutError:
-            return _failure(f"it took longer than {task.seconds:.3g} s, the time allowed a fold")
+            return failure(f"it took longer than {task.seconds:.3g} s, the time allowed a fold")
         except Exception:  # noqa: BLE001 (whatever breaks a pool)
             return None
         if kind == "memory":
-            return _failure(f"it needed more than {_gib(given)} of memory, its share")
+            return failure(f"it needed more than {_gib(given)} of memory, its share")
         answer = pickle.loads(payload)  # noqa: S301 (a worker of ours made it)
-        return answer if isinstance(answer, FoldResult) else _failure(str(answer))
+        return answer if isinstance(answer, FoldResult) else failure(str(answer))
 
     def _replace(self) -> None:
         """Do what was running again, in a new pool."""
@@ -226,7 +226,8 @@ class _Pool:
             pool.join()
 
 
-def _failure(text: str) -> FoldResult:
+def failure(text: str) -> FoldResult:
+    """The answer of a model that gave none."""
     return FoldResult(np.zeros((0, 0), np.float32), 0.0, 0.0, failure=text)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.apps.cli.interrupts import resumable
+from genrescope.apps.cli.scheduler import ClusterOption, SchedulerOption, cluster_of
 
 if TYPE_CHECKING:
     from genrescope.explain.report import ReportPaths
@@ -179,6 +180,8 @@ def lab(
             min=0, help="Of folds, models, maps and resampling.", rich_help_panel=_PANEL_HOW
         ),
     ] = 0,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Analyse a table, compare classifiers on it, and write one report.
 
@@ -216,11 +219,19 @@ def lab(
         raise typer.BadParameter(
             "give the NAME of a table with --data DIR, or a table of your own with --features FILE"
         )
-    with resumable(), _Live() as live:
+    if jobs is not None and (scheduler or cluster):
+        raise typer.BadParameter("--jobs is for a run without a cluster: leave it out")
+    with resumable(), cluster_of(scheduler, cluster) as engine, _Live() as live:
         for note in table.notes:
             live.tell(f"note: {note}")
         paths = run_lab(
-            table, out, settings=settings, command=_command(), jobs=jobs, report=live.told
+            table,
+            out,
+            settings=settings,
+            command=_command(),
+            jobs=jobs,
+            report=live.told,
+            cluster=engine,
         )
     _show(paths)
 
