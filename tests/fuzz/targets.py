@@ -394,10 +394,11 @@ def _shipped_bundle() -> tuple[Path, bytes]:
     folder = _folder() / "shipped"
     folder.mkdir()
     shipped = resources.files("genrescope.bundles") / "default"
-    for name in ("text.onnx", "tree.onnx", "familiar.onnx"):
+    card = json.loads((shipped / "card.json").read_bytes())
+    for part in card["parts"].values():
+        name = part["graph"]["file"]
         (folder / name).write_bytes((shipped / name).read_bytes())
     (folder / "model.onnx").write_bytes(b"none")
-    card = json.loads((shipped / "card.json").read_bytes())
     card["graph"] |= {"bytes": 4, "sha256": hashlib.sha256(b"none").hexdigest()}
     card["training"]["track_ids"] = [2, 5]
     return folder, json.dumps(card).encode()
@@ -428,6 +429,8 @@ def _parts(data: bytes) -> None:
         threshold, quantile = recogniser._text.decision(sources)
     if recogniser._familiar is not None:
         recogniser._familiar.judge(sound, seconds=30.0)
+    if recogniser.known is not None:
+        recogniser.known.look(sound)
     branches = ()
     if recogniser._tree is not None:
         branches = recogniser._tree.describe(sound, p).paths()
@@ -448,8 +451,8 @@ def _parts(data: bytes) -> None:
 def _parts_seeds() -> list[bytes]:
     card = json.loads(_shipped_bundle()[1])
     # Small ones, so that changes hit what is used.
-    small = {name: card["parts"][name] for name in ("familiar",)}
-    return [json.dumps(card).encode(), json.dumps({**card, "parts": small}).encode()]
+    parts = [{}, *({name: part} for name, part in card["parts"].items()), card["parts"]]
+    return [json.dumps({**card, "parts": chosen}).encode() for chosen in parts]
 
 
 def _declaration(data: bytes) -> None:

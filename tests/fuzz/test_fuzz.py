@@ -40,6 +40,26 @@ def test_cards_that_were_found_are_refused(name: str) -> None:
     assert found
 
 
+@pytest.mark.parametrize("part", ["text", "tree", "familiar"])
+def test_no_number_of_a_part_can_be_too_large(part: str) -> None:
+    target = TARGETS["parts"]
+    card = json.loads(target.seeds()[-1])
+    places: list[tuple[dict[str, object], str]] = []
+    waiting = [card["parts"][part]["settings"]]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, dict):
+            waiting += here.values()
+            places += [(here, key) for key, value in here.items() if isinstance(value, int | float)]
+    for holder, key in places[:10]:
+        before, holder[key] = holder[key], 10**400
+        with pytest.raises(GenrescopeError):
+            target.run(json.dumps(card).encode())
+        holder[key] = before
+    assert places
+    target.run(json.dumps(card).encode())
+
+
 @pytest.mark.parametrize("name", [name for name in TARGETS if name not in IN_C])
 def test_a_short_run(name: str) -> None:
     target = TARGETS[name]

@@ -121,8 +121,9 @@ def test_graphs_of_parts_are_looked_through_too(folder: Path) -> None:
         (lambda c: c["genres"].__setitem__(0, "Ro\nck"), r"key genres\[0\]"),
         (lambda c: c["genres"].__setitem__(0, "\ud800"), r"key genres\[0\]"),
         (lambda c: c.update(description="\udfff"), "key description"),
-        (lambda c: c["conformal"].update(quantile=10**400), "conformal.quantile"),
-        (lambda c: c["graph"].update(bytes=10**400), "graph.bytes"),
+        (lambda c: c["conformal"].update(quantile=10**90), "conformal.quantile"),
+        (lambda c: c["graph"].update(bytes=10**90), "graph.bytes"),
+        (lambda c: c["training"].update(packages={"x": 10**400}), "has 401 digits"),
         (lambda c: c["graph"].update(file="x" * 300 + ".onnx"), "graph.file"),
         (lambda c: c.update(parts={"\x00": {}}), "parts has one named"),
         (lambda c: c.update(genres=[str(i) for i in range(10_001)]), "10000 at most"),
@@ -134,6 +135,14 @@ def test_a_card_of_odd_values_is_refused(
     edit(folder, change)
     with pytest.raises(BundleError, match=words):
         Bundle.load(folder)
+
+
+def test_no_number_of_a_card_is_infinite(folder: Path) -> None:
+    text = (folder / "card.json").read_text()
+    for number in ("1e999", "-1e999", "Infinity", "NaN"):
+        (folder / "card.json").write_text(text.replace('"packages": {}', f'"packages": [{number}]'))
+        with pytest.raises(BundleError, match="is not JSON"):
+            Bundle.load(folder)
 
 
 def test_a_card_is_not_nested_for_ever(folder: Path) -> None:

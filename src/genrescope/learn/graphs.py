@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 MAX_GRAPH = 512 * 2**20  # bytes
+_MAX_DIGITS = 100  # of an integer; a float holds it, and no seed has more
 _MAX_DEPTH = 50  # objects and lists in one another
 
 
@@ -52,13 +54,31 @@ def read_limited(path: Path, *, limit: int = MAX_GRAPH) -> bytes:
 
 
 def parse_object(data: bytes, *, where: str) -> dict[str, Any]:
-    """JSON text as a dictionary; BundleError where it is none, is nested deeply, or holds NaN."""
+    """JSON text as a dictionary.
+
+    Raises
+    ------
+    BundleError
+        If it is none, is nested deeply, or holds NaN or what no float holds.
+    """
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON number")
 
+    def integer(text: str) -> int:
+        if len(text) > _MAX_DIGITS:
+            raise ValueError(f"{text[:20]}... has {len(text)} digits")
+        return int(text)
+
+    def real(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            raise ValueError(f"{text[:20]} is too large")
+        return value
+
     try:
-        card = json.loads(data.decode("utf-8"), parse_constant=refuse)
+        card = json.loads(
+            data.decode("utf-8"), parse_constant=refuse, parse_int=integer, parse_float=real
+        )
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{where}: is not JSON ({one_line(error)}); get the bundle again"
