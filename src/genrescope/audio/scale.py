@@ -179,7 +179,8 @@ class Cluster:
                 processes=True,
                 # What takes memory is decoded elsewhere, under limits of its own.
                 memory_limit=0,
-                dashboard_address=None,
+                # Nobody is to look in from elsewhere, and no port is to be in the way of another.
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 silence_logs=logging.CRITICAL,
             )
             held.callback(cluster.close, timeout=10)
