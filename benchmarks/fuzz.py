@@ -18,9 +18,11 @@ import hashlib
 import importlib.util
 import json
 import mmap
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,9 +30,10 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.loop import Judge, run_random, vary
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import FOLDER, TARGETS
 
 MEMORY = 2 << 30  # bytes
+SHM = "/dev/shm"  # in memory
 _NOTED = 2.0  # s between two notes of how far it is
 _RESTARTS = 200
 _ROOM = 1 << 20  # bytes of the note of the input that is being run
@@ -110,7 +113,12 @@ def supervise(name: str, *, engine: str, executions: int, given: argparse.Namesp
             break
         note = folder / "note.json"
         note.unlink(missing_ok=True)
-        with (folder / "log.txt").open("wb") as log:
+        with (
+            (folder / "log.txt").open("wb") as log,
+            tempfile.TemporaryDirectory(
+                prefix="genrescope-fuzz-", dir=SHM if os.access(SHM, os.W_OK) else None
+            ) as work,
+        ):
             done = subprocess.run(
                 [
                     *(sys.executable, "-m", "benchmarks.fuzz", "--one", name),
@@ -120,6 +128,7 @@ def supervise(name: str, *, engine: str, executions: int, given: argparse.Namesp
                 ],
                 stdout=log,
                 stderr=log,
+                env={**os.environ, FOLDER: work, "TMPDIR": work},
                 check=False,
             )
         _add(whole, note, folder / "log.txt")

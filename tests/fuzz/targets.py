@@ -22,7 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["FOLDER", "TARGETS", "Target"]
+
+FOLDER = "GENRESCOPE_FUZZ_FOLDER"
+"""The variable that names the folder to work in; without it, one is made."""
 
 Seeds = Callable[[], list[bytes]]
 
@@ -42,6 +45,8 @@ class Target:
 
 @functools.cache
 def _folder() -> Path:
+    if given := os.environ.get(FOLDER):  # of a parent that removes it, however this ends
+        return Path(given)
     where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="genrescope-fuzz-", dir=where))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
