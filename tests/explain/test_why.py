@@ -106,6 +106,9 @@ def test_the_page_holds_everything(why: Why, tmp_path: Path) -> None:
     for sentence in (*in_short(why), *is_it_true(why)):
         assert sentence.endswith(".")
         assert not re.search(r"nan|  ", sentence)
+    assert "by its sound" not in in_short(why)[0]
+    titled = replace(why, verdict=replace(why.verdict, sources=("sound", "title", "artist")))
+    assert "by its sound, without title and artist" in in_short(titled)[0]
     again = write_why(why, tmp_path / "page", sound=False)  # over its own
     assert "<audio" not in again.index.read_text("utf-8")
 

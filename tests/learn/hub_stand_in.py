@@ -321,7 +321,7 @@ class _Quiet(ThreadingHTTPServer):
 
 def use(hub: Hub, monkeypatch: pytest.MonkeyPatch, no_token: Path) -> None:
     """Have huggingface_hub ask the stand-in, as HF_ENDPOINT does when it is imported."""
-    constants = pytest.importorskip("huggingface_hub").constants
+    constants = pytest.importorskip("huggingface_hub.constants")
     # The store for large files by its older protocol, which the stand-in speaks.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(no_token))

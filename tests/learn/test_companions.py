@@ -60,10 +60,11 @@ def test_what_is_no_music_is_learnt_where_there_is_enough_music(
 
 def test_the_shipped_bundle_has_all_parts_and_uses_them() -> None:
     bundle = Bundle.load()
-    assert set(bundle.parts) == {"text", "tree", "familiar"}
+    assert set(bundle.parts) == {"text", "tree", "familiar", "known"}
     metrics = bundle.card["metrics"]["parts"]
     assert metrics["text"]["everything known"]["accuracy"] >= 0.59
     assert metrics["tree"]["above_parent"] == 0
+    assert metrics["known"]["same_genre_5"]["share"] > 0.45
     files = [path for path in bundle.folder.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 8_000_000
     hum = 0.3 * np.sin(2 * np.pi * 50 * np.arange(30 * 22_050) / 22_050).astype(np.float32)
@@ -72,3 +73,5 @@ def test_the_shipped_bundle_has_all_parts_and_uses_them() -> None:
     assert heard.confidence > 0.58  # probable, and yet not sure
     assert heard.reason == "nothing above 4.2 kHz"
     assert heard.branches
+    assert len(heard.similar) == 5
+    assert heard.position is not None

@@ -61,9 +61,11 @@ def spoke(why: Why) -> str:
 def in_short(why: Why) -> tuple[str, ...]:
     """The page in a few sentences."""
     best = why.verdict.best
-    said = f"The recogniser gives this window {share(why.probability)} for {why.genre}" + (
-        "." if why.genre == best else f"; the whole track is {best} to it."
-    )
+    written = [name for name in why.verdict.sources if name != "sound"]
+    said = f"The recogniser gives this window {share(why.probability)} for {why.genre}"
+    if written:  # the answer for the track may be another figure
+        said += f" by its sound, without {' and '.join(written)}"
+    said += "." if why.genre == best else f"; the whole track is {best} to it."
     alone = (
         f"The {share(float(why.kept.mean()))} of the cells that spoke most for it are enough for "
         f"{share(why.alone)}, with everything else at its mean."
