@@ -299,6 +299,7 @@ def test_a_scheduler_that_is_started_again_goes_on(many: Path, tmp_path: Path) -
         site.start()
         _, errors = asked.communicate(timeout=120)
         assert asked.returncode == 0, errors
+        assert "distributed" not in errors
         audit(tmp_path / "s", MANY)
     finally:
         asked.kill()

@@ -166,8 +166,6 @@ class Cluster:
         distributed = _import_distributed()
         import dask
 
-        # Lost workers are told by what is given out; a log among the progress is noise.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         # A worker that died is started again, however often; Dask itself gives one up that is not
         # back after 15 s.
         held = contextlib.ExitStack()
@@ -283,7 +281,7 @@ class Cluster:
                 except GenrescopeError:
                     raise
                 except Exception as error:  # noqa: BLE001 (it was raised elsewhere, and is told)
-                    if _was_lost(error):
+                    if _was_lost(future, error):
                         flow.again(batch)
                         continue
                     result = self._told(error)
@@ -427,13 +425,12 @@ def parse_local(text: str) -> int:
     return workers
 
 
-def _was_lost(error: Exception) -> bool:
-    """Whether it says nothing of the batch: the scheduler was lost with all that it knew."""
-    return isinstance(error, CancelledError) or type(error).__name__ in (
-        "FutureCancelledError",
-        "FuturesCancelledError",
-        "CancelledError",
-    )
+def _was_lost(future: Any, error: Exception) -> bool:
+    """Whether it says nothing of the batch: what knew of it, or had its result, is gone."""
+    if isinstance(error, CancelledError) or future.cancelled():
+        return True
+    # The batch is done, and its result cannot be had from where it is.
+    return future.status != "error" and isinstance(error, OSError)
 
 
 def _same(value: Any) -> Any:
@@ -461,4 +458,7 @@ def _import_distributed() -> Any:
         raise MissingExtraError(
             "Work on a cluster", extra="scale", package="dask[distributed]"
         ) from error
+    # What is lost is handed out again, and told where it cannot be; a log beside that is noise.
+    for name in ("distributed", "distributed.client", "distributed.scheduler"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return distributed
