@@ -34,6 +34,7 @@ _CHECK = 1.0  # s between looks at a cluster that has nothing to say
 _START = 60.0  # s that the first worker may let wait for itself
 _ALONE = 120.0  # s without any worker until it is said
 _RECONNECT = 60.0  # s that a scheduler may be away
+_ANSWER = 5.0  # s in which a scheduler has to answer at any time
 _KNOCK = 10.0  # s in which a scheduler has to answer at first
 _FRESH = 2.0  # s that the number of workers is taken for known
 
@@ -230,12 +231,12 @@ class Cluster:
     @property
     def slots(self) -> int:
         """Threads of all workers, now; at least 1."""
-        return max(1, sum(map(int, self.client.nthreads().values())))
+        return max(1, sum(self._threads()))
 
     @property
     def slots_each(self) -> int:
         """Threads of the worker that has most of them."""
-        return max(1, *map(int, self.client.nthreads().values()))
+        return max(1, *self._threads())
 
     def run(
         self,
@@ -293,6 +294,11 @@ class Cluster:
         finally:
             flow.drop()
 
+    def _threads(self) -> list[int]:
+        """Threads of each worker; TimeoutError soon, where the scheduler has just gone."""
+        told = self.client.sync(self.client.scheduler.ncores, callback_timeout=_ANSWER)
+        return [int(count) for count in told.values()]
+
     def _slots_now(self) -> int:
         at, count = self._counted
         if time.monotonic() - at > _FRESH and self.client.status == "running":
@@ -309,7 +315,7 @@ class Cluster:
                 "again, and the same command goes on where it was"
             )
         try:
-            alone = self.client.status == "running" and not self.client.nthreads()
+            alone = self.client.status == "running" and not self._threads()
         except (OSError, TimeoutError):
             return
         if not alone:
