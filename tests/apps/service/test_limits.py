@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -290,3 +292,16 @@ def test_many_at_once_and_one_who_only_asks(small: Running) -> None:
     assert seen.count(200) >= 2
     until(lambda: state(small, "taken") == 0)
     assert small.left() == []
+
+
+def test_a_connection_that_is_used_stays_open(small: Running) -> None:
+    """However short its requests are: it is idle whenever it is looked at."""
+    with small.connect() as connection:
+        asked, end = 0, time.monotonic() + 4.0  # stalled connections are closed after 1 to 2 s
+        while time.monotonic() < end:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            status, _ = answer_of(connection)
+            assert status == 200, f"closed after {asked} requests"
+            asked += 1
+            select.select([], [], [], 0.02)
+    assert asked > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,8 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._settings, self._service, self._tell = settings, service, tell
-        self._since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        # The last request of each connection, and since when it is known to be answered.
+        self._since: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
         self._swept = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -63,7 +65,12 @@ class _Server(uvicorn.Server):
             cycle: Any = getattr(connection, "cycle", None)
             if not http or (cycle is not None and not cycle.response_complete):
                 self._since.pop(connection, None)
-            elif now - self._since.setdefault(connection, now) > self._settings.stall_seconds:
+                continue
+            # A connection may be idle at every look and have served a request in between.
+            last, since = self._since.get(connection, (None, now))
+            if connection not in self._since or (last() if last else None) is not cycle:
+                self._since[connection] = (weakref.ref(cycle) if cycle is not None else None, now)
+            elif now - since > self._settings.stall_seconds:
                 connection.transport.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
