@@ -258,7 +258,7 @@ def test_headers_of_every_answer(locked: Running, path: str) -> None:
     with locked.client(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         headers = client.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["x-frame-options"] == "DENY"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "server" not in headers

@@ -88,7 +88,7 @@ class _Around:
                 names = {name.lower(): value for name, value in headers}
                 if names.get(b"content-type", b"").startswith(b"text/html"):
                     _default(headers, names, b"content-security-policy", _POLICY)
-                    _default(headers, names, b"referrer-policy", "no-referrer")
+                    _default(headers, names, b"referrer-policy", "same-origin")
                 if scope["path"].startswith("/pages/static/"):
                     kept = _KEPT if scope["query_string"].startswith(b"v=") else "no-cache"
                     _default(headers, names, b"cache-control", kept)
