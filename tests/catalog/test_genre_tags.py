@@ -141,6 +141,8 @@ def test_what_is_damaged_is_refused_or_comes_out_right(kind: str, tmp_path: Path
         (b"\x1aE\xdf\xa3" + bytes(40), "Matroska"),
         (b"RF64" + bytes(40), "RF64"),
         (b"\xff\xf1" + bytes(2000), "raw AAC"),
+        (b"\xff\xf1" + b"\xff\xfb\x90\x00".ljust(417, b"\0") * 20, "raw AAC"),  # looks like mp3
+        (b"\0\0\x01\xba!" + b"\xff\xfb\x90\x00".ljust(417, b"\0") * 20, "program stream"),
         (b"RIFF\xff\xff\xff\xffWAVEfmt " + bytes(40), "larger than the file"),
         (b"OggS" + bytes(10), "too early"),
     ],

@@ -56,6 +56,7 @@ _REFUSED = {
     b"DSD ": "DSF",
     b"FRM8": "DSDIFF",
     b"\x0bw": "AC-3",
+    b"\x00\x00\x01\xba": "an MPEG program stream",
 }
 
 
@@ -304,10 +305,11 @@ def _known(file: BinaryIO, head: bytes, first: bytes) -> tuple[str, Layout]:
     for magic, name in _REFUSED.items():
         if first.startswith(magic):
             raise TagError(f"{name} has no genre field that programs agree upon")
-    if first[:3] == b"TTA" or _is_mpeg(file):
-        return "framed", Framed(file, has_id3=True)
+    # Before MPEG, whose syncword it shares: among its frames, two that look like mp3 are found.
     if first[:1] == b"\xff" and first[1:2] and first[1] & 0xF6 == 0xF0:
         raise TagError("raw AAC has no tags; put it into MP4: ffmpeg -i FILE.aac -c copy FILE.m4a")
+    if first[:3] == b"TTA" or _is_mpeg(file):
+        return "framed", Framed(file, has_id3=True)
     if not head:
         raise TagError("the file is empty")
     raise TagError("it is no music in a container with tags that is known here")
