@@ -287,6 +287,21 @@ def test_an_undo_can_be_undone(song: Path, journal: Journal) -> None:
     assert read_genre_field(song).values == ("Rock;Pop",)
 
 
+def test_an_undo_of_an_undo_can_be_undone(song: Path, journal: Journal) -> None:
+    """To and fro any number of times, the journal says what stands in the file."""
+    earlier = tagger(journal)
+    earlier.write(song, ["Blues"])
+    tagger(journal).write(song, ["Folk"])
+    list(undo(journal, last=True))
+    for genre in ("Folk", "Blues", "Folk", "Blues"):
+        assert one(undo(journal, run=journal.runs()[0].id)).state == "restored"
+        assert read_genre_field(song).values == (genre,)
+        undone = {run.id: run.undone for run in journal.runs()}
+        assert (undone[earlier.run], undone[earlier.run + 1]) == (0, int(genre == "Blues"))
+    assert one(undo(journal, last=True)).now == ("Blues",)  # the run before is reached
+    assert read_genre_field(song).values == ("Rock;Pop",)
+
+
 def test_changes_to_other_tags_stay(song: Path, journal: Journal) -> None:
     tagger(journal).write(song, ["Folk"])
     tags = ID3(song)
@@ -335,6 +350,8 @@ def test_old_genres_that_are_back_already(song: Path, journal: Journal) -> None:
     before = os.stat(song)
     assert one(undo(journal, last=True)).state == "as before"
     assert os.stat(song) == before
+    with pytest.raises(JournalError, match="nothing to take back"):  # rather than this for ever
+        list(undo(journal, last=True))
 
 
 def test_what_is_gone_is_named_and_what_moved_is_found(song: Path, journal: Journal) -> None:

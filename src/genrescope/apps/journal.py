@@ -188,6 +188,11 @@ class Journal:
             )
             return Run(self, int(row.lastrowid or 0))
 
+    def note_as_before(self, entry: int) -> None:
+        """Note that the old genres of an entry stand in its file, by whatever hand."""
+        with self._transaction():
+            self._take_back(entry, by=entry)
+
     # --- reading -----------------------------------------------------------
 
     def runs(self) -> list[RunSummary]:
@@ -368,14 +373,23 @@ class Journal:
         self._execute("UPDATE entries SET state = ? WHERE id = ?", (state, entry))
         if state != "written":
             return
-        undone = self._execute("SELECT undoes FROM entries WHERE id = ?", (entry,)).fetchone()[0]
-        if undone is None:
-            return
-        self._execute("UPDATE entries SET undone_by = ? WHERE id = ?", (entry, undone))
-        # What took something back is taken back itself: the first is in force again.
-        first = self._execute("SELECT undoes FROM entries WHERE id = ?", (undone,)).fetchone()[0]
-        if first is not None:
-            self._execute("UPDATE entries SET undone_by = NULL WHERE id = ?", (first,))
+        undone = self._undoes(entry)
+        if undone is not None:
+            self._take_back(undone, by=entry)
+
+    def _undoes(self, entry: int) -> int | None:
+        row = self._execute("SELECT undoes FROM entries WHERE id = ?", (entry,)).fetchone()
+        undone: int | None = row[0]
+        return undone
+
+    def _take_back(self, entry: int, *, by: int) -> None:
+        self._execute("UPDATE entries SET undone_by = ? WHERE id = ?", (by, entry))
+        # What an entry took back is in force again without it; what that one had taken back is not.
+        stands = False
+        while (earlier := self._undoes(entry)) is not None:
+            taker = entry if stands else None
+            self._execute("UPDATE entries SET undone_by = ? WHERE id = ?", (taker, earlier))
+            entry, stands = earlier, not stands
 
 
 class Run:

@@ -71,7 +71,7 @@ class Entry:
     plan : Planned
         Genres, identities and digests, before and after.
     undone_by : int or None
-        The entry that took this one back.
+        The entry that took this one back; its own where that was done by other means.
     """
 
     id: int

@@ -225,6 +225,8 @@ def _undo_one(
         said = f"{_listed(now)} -> {_listed(entry.old)}"
         same_sound = scan.audio_digest() == plan.sound
         if same_sound and now == plan.old:
+            if not _written_later(journal, entry, work.path):
+                journal.note_as_before(entry.id)
             return Undone(at, "as before", f"{at}: has its old genres already", entry.old, now)
         # Two runs may have written the same genres; the later goes first, as they are stacked.
         above = next(
@@ -260,6 +262,13 @@ def _undo_one(
             undoes=entry.id,
         )
     return Undone(at, "restored", f"{at}: {said}", entry.old, now)
+
+
+def _written_later(journal: Journal, entry: Entry, path: Path) -> bool:
+    return any(
+        other.id > entry.id and other.in_force and other.plan.undoes is None
+        for other in journal.entries(path=path)
+    )
 
 
 def _chosen(
