@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import select
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from genrescope.apps.service import uploads
 from tests.apps.service import serving as helpers
 from tests.apps.service.serving import Running, serving, sound, until
 
@@ -305,3 +307,30 @@ def test_a_connection_that_is_used_stays_open(small: Running) -> None:
             asked += 1
             select.select([], [], [], 0.02)
     assert asked > 20
+
+
+class ShortWrites(io.FileIO):
+    """A file on a disk that takes half of what it is given, as one does that runs full."""
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data)
+        return super().write(rest[: max(1, len(rest) // 2)]) or 0
+
+
+@pytest.mark.parametrize("form", [True, False])
+def test_a_disk_that_takes_only_a_part_gets_the_rest(
+    form: bool, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = sound()
+
+    def send() -> Any:
+        if form:
+            response = client.post("/v1/recognise", files={"file": ("x.wav", data)})
+        else:
+            kind = {"Content-Type": "audio/wav"}
+            response = client.post("/v1/recognise?name=x.wav", content=data, headers=kind)
+        return response.json()["results"]
+
+    want = send()
+    monkeypatch.setattr(uploads, "_create", lambda path: ShortWrites(path, "xb"))
+    assert send() == want
