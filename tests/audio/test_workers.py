@@ -47,6 +47,13 @@ def slow_first(x: int) -> int:
     return x
 
 
+def say_begun(note: Path) -> str:
+    time.sleep(0.3)  # the pool knows by then that it is in work
+    note.touch()
+    time.sleep(0.7)
+    return "done"
+
+
 def misbehave(what: str | int) -> Any:
     """Do as told."""
     match what:
@@ -401,3 +408,12 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_clock_that_is_set_forward_costs_no_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun = time.time, tmp_path / "begun"
+    monkeypatch.setattr(time, "time", lambda: real() + 1000 * begun.exists())
+    results = list(map_isolated(say_begun, [begun], workers=1, timeout=20))
+    assert results == [(begun, "done")]

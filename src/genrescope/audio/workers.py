@@ -150,6 +150,7 @@ class _Entry:
     blob: bytes
     result: Any = None
     done: bool = False
+    since: float = 0.0  # when it was handed to the pool, on a clock that does not jump
 
 
 @dataclass(eq=False)
@@ -222,6 +223,7 @@ class _Batch:
             except RuntimeError:  # broken since it was last looked at
                 self._replace()
                 continue
+            entry.since = time.monotonic()
             self._waiting[future] = entry
             future.add_done_callback(self._answers.put)
             return
@@ -271,6 +273,12 @@ class _Batch:
         if isinstance(error, ProcessExpired):
             result: AudioError = crashed(entry.item, getattr(error, "exitcode", None))
         elif isinstance(error, TimeoutError):
+            if self.timeout is not None and time.monotonic() - entry.since < 0.9 * self.timeout:
+                # The pool goes by the time of day, which was set forward: the item had no part in
+                # it, and gets its time once more.
+                del self._waiting[future]
+                self._schedule(entry)
+                return
             result = too_slow(entry.item, self.timeout)
         else:  # the pool broke, through no fault of this item
             self._replace()
