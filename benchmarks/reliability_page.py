@@ -11,6 +11,7 @@ __all__ = ["SECTIONS", "write_section"]
 
 SECTIONS = {
     "kills": "Killed while writing tags",
+    "chaos": "Everything at once",
     "load": "The service under load",
     "schema": "The service against its own description",
     "tags": "Speed of writing tags",
