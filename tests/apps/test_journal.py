@@ -169,6 +169,39 @@ def test_what_a_dead_writer_left_is_made_true(place: Path, tmp_path: Path) -> No
     assert not [p for p in place.parent.iterdir() if p.suffix == ".alive"]
 
 
+def test_who_was_killed_between_two_files_leaves_nothing_behind(place: Path) -> None:
+    def die() -> None:
+        opened = Journal.open(place)
+        opened.begin(command="c", bundle="")
+        os._exit(9)
+
+    in_child(die)
+    assert [p for p in place.parent.iterdir() if p.suffix == ".alive"]
+    with Journal.open(place) as living:
+        living.begin(command="c", bundle="")
+        with Journal.open(place):
+            (held,) = (p for p in place.parent.iterdir() if p.suffix == ".alive")
+        assert held.name.endswith(f"-{living._owner}.alive")
+    assert not [p for p in place.parent.iterdir() if p.suffix == ".alive"]
+
+
+def test_a_lock_file_that_is_swept_before_it_is_locked_is_made_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[Path] = []
+
+    def lock_late(fd: int) -> bool:
+        if not swept:
+            (path,) = (p for p in journal.path.parent.iterdir() if p.suffix == ".alive")
+            path.unlink()
+            swept.append(path)
+        return try_lock(fd)
+
+    monkeypatch.setattr("genrescope.apps.journal.try_lock", lock_late)
+    journal.begin(command="c", bundle="")
+    assert swept[0].exists()
+
+
 def test_rows_of_a_living_writer_are_left_to_it(journal: Journal, song: Path) -> None:
     run = journal.begin(command="c", bundle="")
     entry = run.start(song, temporary=song.with_name("t.part"))

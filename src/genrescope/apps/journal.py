@@ -312,8 +312,12 @@ class Journal:
     def _show_life(self) -> int:
         path = self._lock_file(self._owner)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            try_lock(fd)
+            while True:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                # Who opens the journal may have taken it for that of a dead process just now.
+                if try_lock(fd) and os.fstat(fd).st_nlink:
+                    break
+                os.close(fd)
         except OSError as error:
             raise JournalError(
                 f"{path}: cannot be locked ({error.strerror}); put the journal on a local disk "
@@ -327,8 +331,14 @@ class Journal:
             "SELECT DISTINCT owner FROM entries JOIN runs ON runs.id = entries.run "
             "WHERE state IN ('begun', 'planned')"
         ).fetchall()
-        for (owner,) in owners:
-            path = self._lock_file(owner)
+        paths = {self._lock_file(owner): owner for (owner,) in owners}
+        # Those that were killed between two files left no row, but their lock file.
+        prefix, suffix = self._lock_file("*").name.split("*")
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.path.parent):
+                if name.startswith(prefix) and name.endswith(suffix):
+                    paths.setdefault(self.path.with_name(name), "")
+        for path, owner in paths.items():
             try:
                 fd = os.open(path, os.O_RDWR)
             except OSError:
@@ -336,7 +346,7 @@ class Journal:
             try:
                 if fd >= 0 and not try_lock(fd):
                     continue
-                if self._recover_owner(owner) and fd >= 0:
+                if (not owner or self._recover_owner(owner)) and fd >= 0:
                     path.unlink(missing_ok=True)
             except OSError:
                 continue
