@@ -116,6 +116,10 @@ def test_patterns(tmp_path: Path, pattern: str, files: list[str]) -> None:
     assert found(tmp_path / pattern, tmp_path) == files
 
 
+def test_what_can_be_no_name_is_no_pattern() -> None:
+    assert [str(path) for path in find_audio("a\0/b*.mp3")] == ["a\0/b*.mp3"]
+
+
 def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path: Path) -> None:
     make(tmp_path, "song [live].mp3", "song l.mp3")
     assert found(tmp_path / "song [live].mp3", tmp_path) == ["song [live].mp3"]

@@ -159,7 +159,8 @@ def _expand(path: Path) -> list[Path]:
     """`path`, or what it matches if it is a pattern and nothing has that very name."""
     if str(path).startswith("~") and not os.path.lexists(path):
         path = Path(os.path.expanduser(path))
-    if os.path.lexists(path) or not glob.has_magic(str(path)):
+    # A NUL, as of a list that was meant for --null, is in no name and in no pattern.
+    if "\0" in str(path) or os.path.lexists(path) or not glob.has_magic(str(path)):
         return [path]
     matches = [Path(m) for m in glob.glob(str(path), recursive=True)]
     if not re.search(r"\.\w+\Z", path.name):  # "*" should not fetch cover.jpg; "*.dat" may
