@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import random
+import signal
 import struct
 from pathlib import Path
 
@@ -158,7 +160,23 @@ def test_what_has_no_genres_says_so(head: bytes, says: str, tmp_path: Path) -> N
     assert path.read_bytes() == head
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.mp3"
+    os.mkfifo(path)
+    signal.alarm(20)  # ends the tests rather than waiting for ever
+    try:
+        with pytest.raises(TagError, match="only regular files"):
+            read_genre_field(path)
+        with pytest.raises(TagError, match="only regular files"):
+            write_genre_field(path, ["Rock"])
+    finally:
+        signal.alarm(0)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TagError, match="--null"):
+        read_genre_field("a.mp3\0b.mp3\0")
     with pytest.raises(TagError, match="cannot be read"):
         read_genre_field(tmp_path / "none.mp3")
 
@@ -244,6 +262,17 @@ def test_the_version_is_kept(version: int, values: tuple[str, ...], tmp_path: Pa
         f for f in Id3Tag.parse(original).frames if f[:3] != b"TCO"
     ]
     assert put_back(path, before.kept) == original
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_number_comes_back_into_another_version(version: int, tmp_path: Path) -> None:
+    """What "(12)" meant is put back, where the tag was turned into another version since."""
+    name = b"TCO" if version == 2 else b"TCON"
+    path = mp3(tmp_path, front=id3(frame(name, b"\0(12)", version=version), version=version))
+    kept = scan(path).kept
+    write_genre_field(path, ["Rock"], id3_version=4 if version == 3 else 3)
+    assert path.read_bytes()[3] != version
+    assert Scan(io.BytesIO(put_back(path, kept)), "it.mp3").field.values == ("Other",)
 
 
 def test_several_genres_in_2_3_stand_between_nul(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -225,7 +226,7 @@ def read_genre_field(path: str | os.PathLike[str]) -> GenreField:
     GenreField(container='Vorbis comment', values=('Rock', 'Punk'))
     """
     try:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             return Scan(file, os.fspath(path)).field
     except OSError as error:
         raise TagError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -247,7 +248,7 @@ def write_genre_field(
     whole = Path(path)
     part = whole.with_name(f".genrescope-{os.getpid()}.part")
     try:
-        with whole.open("rb") as file, part.open("x+b") as target:
+        with _opened(whole) as file, part.open("x+b") as target:
             Scan(file, os.fspath(path)).rewrite(target, values=values, id3_version=id3_version)
         shutil.copymode(whole, part)
         part.replace(whole)
@@ -256,6 +257,21 @@ def write_genre_field(
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file; a pipe that nobody writes to would be waited for."""
+    if "\0" in os.fspath(path):
+        raise TagError(
+            f"{os.fspath(path)!r}: no file name holds a NUL; a list of names with NUL between them "
+            "is read with --null"
+        )
+    no_wait = getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_wait))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise TagError(f"{path}: is a pipe, socket or device; only regular files have tags")
+    return file
 
 
 def _short(text: str) -> str:

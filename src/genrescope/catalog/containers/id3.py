@@ -151,7 +151,8 @@ class Id3Tag:
         else:
             old = Id3Tag(kept["version"])
             texts = [text for raw in kept["raw"] for text in old._texts(bytes.fromhex(raw))]
-            new = [self._genre_frame(texts)] if texts else []
+            # As names: a bracket or a number does not mean the same in each version.
+            new = [self._genre_frame(names_of(texts))] if texts else []
             frames = exchanged(self.frames, self._is_genre, new)
         if not kept["present"]:
             left = [frame for frame in frames if frame.hex() not in kept.get("copied", ())]
