@@ -79,7 +79,7 @@ def _is_poison(path: str | bytes) -> bool:
 
 
 def _watch_opening() -> None:
-    busy = []
+    busy: list[int] = []
 
     def opened(event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or busy or not isinstance(arguments[0], str | bytes):
