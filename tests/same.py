@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["same"]
+__all__ = ["same", "same_answer"]
 
 
 def same(a: Any, b: Any, *, within: float = 1e-5) -> bool:
@@ -17,3 +17,15 @@ def same(a: Any, b: Any, *, within: float = 1e-5) -> bool:
     if isinstance(a, float) and isinstance(b, float):
         return abs(a - b) <= within
     return bool(a == b)
+
+
+def same_answer(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two predictions, as ``to_dict`` tells them, are the same but for rounding."""
+    if "similar" not in a or "similar" not in b:  # one that failed
+        return same(a, b)
+    coarse = ("similar", "position")  # told to fewer digits, the last of which may differ
+    return (
+        same(*({key: one[key] for key in one if key not in coarse} for one in (a, b)))
+        and [one["track_id"] for one in a["similar"]] == [one["track_id"] for one in b["similar"]]
+        and same(a["position"], b["position"], within=1e-3)
+    )

@@ -87,12 +87,14 @@ def hear(
     paths: Iterable[Path | None],
     *,
     workers: int | None = None,
+    neighbours: bool = False,
 ) -> Generator[Prediction | FailedPrediction, None, None]:
-    """Predictions without timelines and neighbours, which are most of what they weigh."""
+    """Predictions without timelines and, unless asked for, neighbours: most of what they weigh."""
     with closing(heard.recognise(recogniser, paths, workers=workers)) as results:
         for result in results:
             if isinstance(result, Prediction):
-                yield dataclasses.replace(result, timeline=(), similar=())
+                similar = result.similar if neighbours else ()
+                yield dataclasses.replace(result, timeline=(), similar=similar)
             else:
                 yield result
 

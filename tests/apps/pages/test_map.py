@@ -322,5 +322,5 @@ def test_a_scanned_library_is_drawn_and_plays(
     player = page.locator(".map-chosen audio")
     player.wait_for()
     page.wait_for_function("document.querySelector('.map-chosen audio').currentTime > 0.1")
-    assert page.locator(".map-chosen tbody tr").count() > 0
+    page.locator(".map-chosen tbody tr").first.wait_for()
     seen.picture("map-library")

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from genrescope.apps.service import uploads
+from genrescope.errors import AudioNotFoundError, DecoderMemoryError, DecoderTimeoutError
 from tests.apps.service import serving as helpers
 from tests.apps.service.serving import Running, serving, sound, until
 
@@ -334,3 +335,15 @@ def test_a_disk_that_takes_only_a_part_gets_the_rest(
     want = send()
     monkeypatch.setattr(uploads, "_create", lambda path: ShortWrites(path, "xb"))
     assert send() == want
+
+
+def test_errors_are_renamed_beside_dask_too() -> None:
+    pytest.importorskip("distributed")  # it changes how exceptions are copied
+    from genrescope.apps.service.problems import in_names_of
+
+    for kind in (DecoderMemoryError, DecoderTimeoutError, AudioNotFoundError):
+        error = kind("/srv/1234.mp3: too much")
+        told = in_names_of(error, {"/srv/1234.mp3": "song.mp3"})
+        assert type(told) is kind
+        assert str(told) == "song.mp3: too much"
+        assert str(error) == "/srv/1234.mp3: too much"

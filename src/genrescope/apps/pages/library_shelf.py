@@ -255,7 +255,8 @@ class Shelf:
         coming = (path for path in paths if not cancel.is_set())
         artists: set[str] = set()
         judged = time.monotonic()
-        with closing(hear(self._heard, self.recogniser, coming, workers=self.workers)) as results:
+        hearing = hear(self._heard, self.recogniser, coming, workers=self.workers, neighbours=True)
+        with closing(hearing) as results:
             for result in results:
                 if cancel.is_set():
                     break

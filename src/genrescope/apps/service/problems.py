@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from copy import copy
 from http import HTTPStatus
 from typing import Any
 
@@ -136,6 +135,9 @@ def in_names_of(error: GenrescopeError, names: Mapping[str, str]) -> GenrescopeE
         text = text.replace(path, names[path])
     if text == str(error):
         return error
-    other = copy(error)
-    other.args = (text,)
-    return other
+    # Not by copy(): what makes tracebacks picklable, as Dask does, breaks it for MemoryError. Those
+    # that are made from more than their words name no path.
+    try:
+        return type(error)(text)
+    except TypeError:
+        return GenrescopeError(text)
