@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -10,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +190,27 @@ def test_workers_do_not_outlive_the_program(how: str) -> None:
     assert done.returncode in (4, -9), done.stderr
     for pid in eval(done.stdout):
         until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))  # type: ignore[misc]
+
+
+def echo(large: bytes, what: Any) -> Any:
+    """What it is told; the first argument is there to be sent."""
+    return what
+
+
+@posix
+def test_workers_that_die_while_they_start_are_replaced() -> None:
+    """Also where there is more to send to them than a pipe holds."""
+    pool = IsolatedPool(partial(echo, b"x" * 3_000_000), workers=1)
+    pool.start()
+    killed: set[int] = set()
+    until = time.monotonic() + PATIENCE
+    while len(killed) < 2 and time.monotonic() < until:
+        for child in multiprocessing.active_children():
+            if child.name == "genrescope-worker" and child.pid and child.pid not in killed:
+                killed.add(child.pid)
+                os.kill(child.pid, signal.SIGKILL)
+    assert len(killed) == 2
+    try:
+        assert pool.submit("hello").future.result(PATIENCE) == "hello"
+    finally:
+        pool.close()

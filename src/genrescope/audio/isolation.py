@@ -197,10 +197,15 @@ def run(blob: bytes) -> tuple[str, bytes]:
         return "exception", pickle.dumps(f"{type(error).__name__}: {error}")
 
 
-def attend(
-    link: Connection, blob: bytes, memory_limit: int | None, seconds: float | None = None
-) -> None:
-    """Be a worker that does one item after another, until the other end of the link is closed."""
+def attend(link: Connection, memory_limit: int | None, seconds: float | None = None) -> None:
+    """Be a worker that does one item after another, until the other end of the link is closed.
+
+    The first thing to come over the link is the function.
+    """
+    try:
+        blob = link.recv_bytes()
+    except (EOFError, OSError):
+        return
     begin(blob, memory_limit, seconds)
     # A service manager sends SIGTERM to every process of a service at once. What is being done
     # is to be finished all the same; the parent ends its workers by SIGKILL.

@@ -72,7 +72,7 @@ class _Worker:
         self.link, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
             target=attend,
-            args=(theirs, blob, memory_limit, seconds),
+            args=(theirs, memory_limit, seconds),
             daemon=True,
             name="genrescope-worker",
         )
@@ -83,6 +83,13 @@ class _Worker:
             raise
         finally:
             theirs.close()
+        # Not among the arguments: whoever starts a process writes these into a pipe of which it
+        # holds both ends, and waits for ever where the process dies before it has read them all.
+        try:
+            self.link.send_bytes(blob)
+        except OSError:
+            self.end()
+            raise
 
     def ask(self, blob: bytes) -> None:
         self.link.send_bytes(blob)
@@ -301,7 +308,8 @@ class IsolatedPool(Generic[Item, Result]):
         if self._rehearsal is not None:
             try:
                 worker.ask(self._rehearsal)
-                told = self._wait(worker, lambda: time.monotonic() + _START)
+                end = time.monotonic() + _START
+                told = self._wait(worker, lambda: min(end, self._stop_at))
                 result = "it does not answer" if told is None else received("rehearsal", *told)
             except (EOFError, OSError):
                 result = "it died"
