@@ -50,7 +50,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., s
     The same settings give the same server for the tests of a module.
     """
     pytest.importorskip("nicegui", reason="the extra serve is not installed")
-    pytest.importorskip("genrescope.apps.service")
     running: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
     home = tmp_path_factory.mktemp("home")
 

@@ -266,8 +266,6 @@ def _answer(
     told = prediction.to_dict()
     del told["path"], told["timeline"]
     marks = genre_marks(genres)
-    similar = getattr(prediction, "similar", ()) or ()
-    position = getattr(prediction, "position", None)
     return told | {
         "doubt": prediction.doubt,
         "moments": [
@@ -280,8 +278,7 @@ def _answer(
         ],
         "sliced": sliced,
         "marks": {genre: list(mark) for genre, mark in marks.items()},
-        "similar": [_neighbour(one) for one in similar],
-        "position": None if position is None else [round(float(x), 5) for x in position],
+        "similar": [_neighbour(one) for one in prediction.similar],
     }
 
 
