@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint docs bench clean help
 
 help:
 	@echo "make demo   recognise real clips with the shipped recogniser"
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, mypy --strict, import contracts"
+	@echo "make docs   the manual, into site/index.html"
 	@echo "make bench  speed as ratios to the usual libraries"
 
 $(VENV)/core: pyproject.toml
@@ -26,6 +27,11 @@ $(VENV)/dev: pyproject.toml $(VENV)/core
 	@$(PIP) install --quiet --editable ".[dev]"
 	@touch $@
 
+$(VENV)/docs: pyproject.toml $(VENV)/core
+	@echo "Installing what builds the manual: a minute ..."
+	@$(PIP) install --quiet --editable ".[docs]"
+	@touch $@
+
 demo: $(VENV)/core
 	@$(BIN)/genrescope demo
 
@@ -38,8 +44,12 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The manual is in site/index.html"
+
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
