@@ -9,13 +9,13 @@ import numpy as np
 
 from genrescope.catalog.leaks import audit
 from genrescope.catalog.table import TrackTable
-from genrescope.explain.analysis import analyse
+from genrescope.explain.analysis.table import analyse
 from genrescope.explain.confusion import confusion
-from genrescope.explain.importance_types import Explanations, Importance, TrackExplanation
-from genrescope.explain.map_quality import MapQuality
-from genrescope.explain.maps import Map, Projection
-from genrescope.explain.reference import REFERENCES
-from genrescope.explain.report import LabResult
+from genrescope.explain.importance.types import Explanations, Importance, TrackExplanation
+from genrescope.explain.maps.drawn import Map, Projection
+from genrescope.explain.maps.quality import MapQuality
+from genrescope.explain.report.reference import REFERENCES
+from genrescope.explain.report.writing import LabResult
 from genrescope.learn.compare import ModelRun, make_protocol
 from genrescope.learn.ensembles import EnsembleGain
 from genrescope.learn.evaluate import paired_difference

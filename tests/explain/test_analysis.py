@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from genrescope.errors import DataError
-from genrescope.explain.analysis import analyse, spearman
-from genrescope.explain.analysis_words import describe
-from genrescope.explain.effects import FeatureEffect, Labels, feature_effects
+from genrescope.explain.analysis.effects import FeatureEffect, Labels, feature_effects
+from genrescope.explain.analysis.table import analyse, spearman
+from genrescope.explain.analysis.words import describe
 from genrescope.learn.paired import holm
 from genrescope.learn.tabular import TabularData
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from genrescope.errors import DataError
-from genrescope.explain.gradients import (
+from genrescope.explain.why.gradients import (
     calm,
     cells_of,
     grad_cam,
@@ -18,7 +18,7 @@ from genrescope.explain.gradients import (
     randomised,
     score_of_picture,
 )
-from genrescope.explain.saliency import deletion, occlude, rank_correlation
+from genrescope.explain.why.saliency import deletion, occlude, rank_correlation
 from genrescope.learn.architectures import build, find
 
 NETS = ("naive-cnn@1x64x64", "compact-cnn@1x64x64", "cs464-cnn@1x64x64")

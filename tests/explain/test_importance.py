@@ -17,11 +17,11 @@ from scipy.special import softmax
 from sklearn.ensemble import RandomForestClassifier
 
 from genrescope.errors import DataError
-from genrescope.explain import importance
-from genrescope.explain.importance import Explanations, explain_models
-from genrescope.explain.importance_types import Importance
-from genrescope.explain.shapley import contributions, fit_boosting, probabilities
-from genrescope.explain.shuffling import shuffle_losses, smoothed, trees_of
+from genrescope.explain.importance import models as importance
+from genrescope.explain.importance.models import Explanations, explain_models
+from genrescope.explain.importance.shapley import contributions, fit_boosting, probabilities
+from genrescope.explain.importance.shuffling import shuffle_losses, smoothed, trees_of
+from genrescope.explain.importance.types import Importance
 from genrescope.learn.protocol import make_protocol
 from genrescope.learn.tabular import TabularData
 
@@ -60,8 +60,8 @@ def table(*, n: int = 450, seed: int = 0, missing: bool = False) -> TabularData:
 def _small_models() -> Iterator[None]:
     """Fewer trees than in earnest: the tests are about what is done with them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("genrescope.explain.importance_forest.TREES", 90)
-        patch.setattr("genrescope.explain.shapley.ROUNDS", 50)
+        patch.setattr("genrescope.explain.importance.forest.TREES", 90)
+        patch.setattr("genrescope.explain.importance.shapley.ROUNDS", 50)
         yield
 
 
@@ -107,7 +107,7 @@ def test_shuffling_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     forest, x, y, shuffles = fitted()
     options = {"part_of": np.arange(D), "shuffles": shuffles}
     whole = shuffle_losses(trees_of(forest), x, y, **options)
-    monkeypatch.setattr("genrescope.explain.shuffling._CELLS", 500)
+    monkeypatch.setattr("genrescope.explain.importance.shuffling._CELLS", 500)
     parts = shuffle_losses(trees_of(forest), x, y, **options)
     np.testing.assert_allclose(whole.log_loss, parts.log_loss, atol=1e-6)
 
@@ -289,7 +289,7 @@ def test_importance_survives_storage(explained: Explanations) -> None:
 
 @pytest.mark.slow
 def test_threads_do_not_change_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genrescope.explain.shapley.ROUNDS", 3)
+    monkeypatch.setattr("genrescope.explain.importance.shapley.ROUNDS", 3)
     data = table()
     one, two = (
         fit_boosting(data.x, data.y, n_classes=3, threads=threads).predict(data.x)

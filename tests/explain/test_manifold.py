@@ -17,10 +17,12 @@ from sklearn.manifold import trustworthiness
 
 from genrescope.catalog.splits import group_folds
 from genrescope.errors import DataError
-from genrescope.explain import manifold, maps, tsne
-from genrescope.explain.manifold import discriminant_axes, left_out, make_maps, place
-from genrescope.explain.map_quality import map_quality, nearest, sample
-from genrescope.explain.maps import Map
+from genrescope.explain.maps import drawn as maps
+from genrescope.explain.maps import making as manifold
+from genrescope.explain.maps import tsne
+from genrescope.explain.maps.drawn import Map
+from genrescope.explain.maps.making import discriminant_axes, left_out, make_maps, place
+from genrescope.explain.maps.quality import map_quality, nearest, sample
 from genrescope.learn.tabular import TabularData
 
 
@@ -344,7 +346,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.arange(90)
     asked = {"y": rows % 3, "groups": (rows // 3).astype(str), "rows": rows, "among": rows}
     whole = map_quality(x, {"a": x[:, :2], "b": x}, **asked)
-    monkeypatch.setattr("genrescope.explain.map_quality._CELLS", 700)
+    monkeypatch.setattr("genrescope.explain.maps.quality._CELLS", 700)
     parts = map_quality(x, {"a": x[:, :2], "b": x}, **asked)
     assert whole == parts
     assert whole["b"].trustworthiness == whole["b"].continuity == 1.0

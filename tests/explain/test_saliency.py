@@ -10,8 +10,8 @@ import pytest
 from genrescope.audio import frames
 from genrescope.audio.decode import open_audio
 from genrescope.errors import DataError
-from genrescope.explain.heard import hear, score_of
-from genrescope.explain.saliency import deletion, log_odds, occlude, rank_correlation
+from genrescope.explain.why.hearing import hear, score_of
+from genrescope.explain.why.saliency import deletion, log_odds, occlude, rank_correlation
 from genrescope.learn.bundle import Bundle
 from tests.explain.tracks import clicks, progression
 

@@ -23,12 +23,12 @@ from genrescope.errors import (
     AudioUnsupportedError,
     DataError,
 )
-from genrescope.explain.signal import HOP, LONG_FFT, N_FFT, TrackSignal, analyse_excerpt
-from genrescope.explain.signal_compare import between, measures_of, what_differs
-from genrescope.explain.signal_excerpt import SR, encode_sound, read_excerpt
-from genrescope.explain.signal_pipeline import band_edges, followed_band
-from genrescope.explain.signal_pitch import NOTES, note_name
-from genrescope.explain.signal_words import READING, seen, tempo_in_words
+from genrescope.explain.signal.compare import between, measures_of, what_differs
+from genrescope.explain.signal.excerpt import SR, encode_sound, read_excerpt
+from genrescope.explain.signal.measures import HOP, LONG_FFT, N_FFT, TrackSignal, analyse_excerpt
+from genrescope.explain.signal.pipeline import band_edges, followed_band
+from genrescope.explain.signal.pitch import NOTES, note_name
+from genrescope.explain.signal.words import READING, seen, tempo_in_words
 from tests.explain.tracks import chord, clicks, excerpt_of, noise, progression, tone
 
 

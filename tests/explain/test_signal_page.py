@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from genrescope.errors import DataError
-from genrescope.explain import signal_page
 from genrescope.explain.ink import style
-from genrescope.explain.signal import TrackSignal, analyse_excerpt
-from genrescope.explain.signal_canvas import image, lighter
-from genrescope.explain.signal_figures import scales_of, stft_log, waveform
-from genrescope.explain.signal_page import LookPaths, write_look
-from genrescope.explain.signal_words import READING
+from genrescope.explain.signal import page as signal_page
+from genrescope.explain.signal.canvas import image, lighter
+from genrescope.explain.signal.figures import scales_of, stft_log, waveform
+from genrescope.explain.signal.measures import TrackSignal, analyse_excerpt
+from genrescope.explain.signal.page import LookPaths, write_look
+from genrescope.explain.signal.words import READING
 from genrescope.learn.prediction import Prediction
 from tests.explain.browser import opened
 from tests.explain.tracks import clicks, excerpt_of, progression, tone
@@ -208,7 +208,7 @@ def test_pictures_lose_nothing_but_weight() -> None:
     import base64
 
     with style():
-        from genrescope.explain.signal_canvas import Canvas
+        from genrescope.explain.signal.canvas import Canvas
 
         canvas = Canvas(4.0, [1.0])
         rng = np.random.default_rng(0)

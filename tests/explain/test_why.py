@@ -12,11 +12,11 @@ import pytest
 import soundfile as sf
 
 from genrescope.errors import DataError
-from genrescope.explain.listening import best_cells, masked
-from genrescope.explain.saliency_figures import overlay
-from genrescope.explain.why import Why, explain_track, shuffled, sounds_of
-from genrescope.explain.why_page import write_why
-from genrescope.explain.why_words import in_short, is_it_true
+from genrescope.explain.why.figures import overlay
+from genrescope.explain.why.listening import best_cells, masked
+from genrescope.explain.why.page import write_why
+from genrescope.explain.why.reasons import Why, explain_track, shuffled, sounds_of
+from genrescope.explain.why.words import in_short, is_it_true
 from genrescope.learn.recogniser import Recogniser
 from tests.explain.browser import opened
 from tests.explain.tracks import progression
@@ -133,7 +133,7 @@ def test_a_page_of_somebody_else_stays(why: Why, tmp_path: Path) -> None:
 
 def test_a_recogniser_in_its_run_is_looked_into(why: Why, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from genrescope.explain.why_network import maps_of, run_of
+    from genrescope.explain.why.network import maps_of, run_of
     from genrescope.learn.architectures import FRAMES_SHAPE, build, find
     from genrescope.learn.deep.state import write_tensors
 

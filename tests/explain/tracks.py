@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrescope.explain.signal_excerpt import SR, Excerpt
+from genrescope.explain.signal.excerpt import SR, Excerpt
 
 __all__ = ["chord", "clicks", "excerpt_of", "noise", "progression", "tone"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.explain.analysis_words import plural as several
+from genrescope.explain.analysis.words import plural as several
 from genrescope.explain.colours import SHAPES, colours_of, shapes_of
 from genrescope.explain.ink import (
     ACCENT,
@@ -32,10 +32,10 @@ from genrescope.explain.ink import (
 from genrescope.explain.marks import cells, names_down, number, only_x, plain_log, share
 
 if TYPE_CHECKING:
-    from genrescope.explain.analysis import Analysis, GroupEffect
-    from genrescope.explain.densities import Distribution
-    from genrescope.explain.effects import FeatureEffect
-    from genrescope.explain.maps import Map
+    from genrescope.explain.analysis.densities import Distribution
+    from genrescope.explain.analysis.effects import FeatureEffect
+    from genrescope.explain.analysis.table import Analysis, GroupEffect
+    from genrescope.explain.maps.drawn import Map
 
 __all__ = [
     "balance",

@@ -32,7 +32,7 @@ from genrescope.explain.marks import cells, names_down, number, only_x, plain_lo
 
 if TYPE_CHECKING:
     from genrescope.explain.confusion import Confusion
-    from genrescope.explain.importance_types import Importance, TrackExplanation
+    from genrescope.explain.importance.types import Importance, TrackExplanation
     from genrescope.learn.ensembles import EnsembleGain
     from genrescope.learn.evaluate import Scores
     from genrescope.learn.leaderboard import Leaderboard

@@ -25,7 +25,7 @@ from genrescope.explain.ink import (
     new_figure,
     style,
 )
-from genrescope.explain.signal_canvas import hertz, lighter
+from genrescope.explain.signal.canvas import hertz, lighter
 
 __all__ = ["clip_grid", "filter_grid", "write_filters"]
 

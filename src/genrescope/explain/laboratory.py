@@ -28,13 +28,13 @@ from genrescope.catalog.leaks import AuditReport, audit
 from genrescope.catalog.storage import atomic
 from genrescope.catalog.table import TrackTable
 from genrescope.errors import DataError
-from genrescope.explain.analysis import analyse
+from genrescope.explain.analysis.table import analyse
 from genrescope.explain.confusion import confusion
-from genrescope.explain.importance import explain_models
-from genrescope.explain.manifold import left_out, make_maps
-from genrescope.explain.reference import REFERENCES
-from genrescope.explain.report import LabResult, ReportPaths, write_report
-from genrescope.explain.summary import summary
+from genrescope.explain.importance.models import explain_models
+from genrescope.explain.maps.making import left_out, make_maps
+from genrescope.explain.report.reference import REFERENCES
+from genrescope.explain.report.summary import summary
+from genrescope.explain.report.writing import LabResult, ReportPaths, write_report
 from genrescope.learn.classic import classifiers
 from genrescope.learn.compare import ModelRun, run_models
 from genrescope.learn.ensembles import ensemble_gains, ensemble_runs

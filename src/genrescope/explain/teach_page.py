@@ -32,7 +32,7 @@ from genrescope.explain.ink import (
     themed,
 )
 from genrescope.explain.page import policy, render, template
-from genrescope.explain.signal_excerpt import encode_sound, read_excerpt
+from genrescope.explain.signal.excerpt import encode_sound, read_excerpt
 from genrescope.learn.evaluate import Scores
 from genrescope.learn.learning_curve import LearningCurve
 from genrescope.learn.mislabelled import Doubtful

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrescope.apps.cli.render import console, paragraph, printable
+from genrescope.apps.cli.render import console, paragraph
+from genrescope.apps.cli.text import printable
 
 if TYPE_CHECKING:
-    from genrescope.explain.why import Why
+    from genrescope.explain.why.reasons import Why
 
 __all__ = ["explain"]
 
@@ -75,8 +76,8 @@ def explain(
       genrescope explain song.mp3
       genrescope explain song.mp3 --genre Folk --at 75 --out why
     """
-    from genrescope.explain.why import explain_track
-    from genrescope.explain.why_page import check_folder, write_why
+    from genrescope.explain.why.page import check_folder, write_why
+    from genrescope.explain.why.reasons import explain_track
     from genrescope.learn.recogniser import Recogniser
 
     folder = out if out is not None else _folder(file)
@@ -106,7 +107,7 @@ def _folder(file: Path) -> Path:
 
 
 def _summarise(why: Why) -> None:
-    from genrescope.explain.why_words import in_short, is_it_true
+    from genrescope.explain.why.words import in_short, is_it_true
 
     screen = console()
     screen.print(f" {printable(why.excerpt.name)}: why {why.genre}?", style="bold")

@@ -14,7 +14,7 @@ from genrescope.apps.cli.interrupts import resumable
 from genrescope.apps.cli.scheduler import ClusterOption, SchedulerOption, cluster_of
 
 if TYPE_CHECKING:
-    from genrescope.explain.report import ReportPaths
+    from genrescope.explain.report.writing import ReportPaths
     from genrescope.learn.tabular import TabularData
 
 __all__ = ["lab"]
@@ -288,7 +288,7 @@ class _Live:
 
     def tell(self, line: str) -> None:
         """Write a line that stays."""
-        from genrescope.apps.cli.render import printable
+        from genrescope.apps.cli.text import printable
 
         self._console.print(printable(line))
 
@@ -319,7 +319,8 @@ def _show(paths: ReportPaths) -> None:
     from rich import box
     from rich.table import Table
 
-    from genrescope.apps.cli.render import console, paragraph, printable
+    from genrescope.apps.cli.render import console, paragraph
+    from genrescope.apps.cli.text import printable
 
     told = json.loads(paths.results.read_text(encoding="utf-8"))
     screen = console()
@@ -347,7 +348,7 @@ def _show(paths: ReportPaths) -> None:
 
 
 def _row(row: Mapping[str, Any]) -> list[str]:
-    from genrescope.apps.cli.render import printable
+    from genrescope.apps.cli.text import printable
 
     name = printable(row["name"])
     scores = row["scores"]

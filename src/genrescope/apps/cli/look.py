@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.apps.cli.render import console, paragraph, printable
+from genrescope.apps.cli.render import console, paragraph
+from genrescope.apps.cli.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from genrescope.explain.signal import TrackSignal
-    from genrescope.explain.signal_excerpt import Excerpt
+    from genrescope.explain.signal.excerpt import Excerpt
+    from genrescope.explain.signal.measures import TrackSignal
     from genrescope.learn.prediction import Prediction
     from genrescope.learn.recogniser import Recogniser
 
@@ -26,7 +27,7 @@ __all__ = ["look"]
 
 _LABEL = 10  # cells
 _HARDLY = 0.5  # s
-_SECONDS = 30.0  # as genrescope.explain.signal_excerpt.DEFAULT_SECONDS, which loads NumPy
+_SECONDS = 30.0  # as genrescope.explain.signal.excerpt.DEFAULT_SECONDS, which loads NumPy
 
 
 def look(
@@ -91,8 +92,8 @@ def look(
     elif moments and len(moments) < len(files):  # pragma: no cover - two files at most
         raise typer.BadParameter("give --at once, or once for each file")
 
-    from genrescope.explain.signal import analyse_excerpt
-    from genrescope.explain.signal_page import check_folder, write_look
+    from genrescope.explain.signal.measures import analyse_excerpt
+    from genrescope.explain.signal.page import check_folder, write_look
     from genrescope.learn.recogniser import Recogniser
 
     folder = out if out is not None else _folder(files)
@@ -126,7 +127,7 @@ def look(
 
 def _pieces(files: list[Path], *, seconds: float, moments: list[float]) -> list[Excerpt]:
     """An excerpt of each file, all of one length: the shortest track decides."""
-    from genrescope.explain.signal_excerpt import read_excerpt
+    from genrescope.explain.signal.excerpt import read_excerpt
 
     at: list[float | None] = [*moments] if moments else [None] * len(files)
     pieces = [read_excerpt(p, seconds=seconds, at=t) for p, t in zip(files, at, strict=True)]
@@ -171,8 +172,8 @@ def _command(
 def _summarise(
     screen: Console, signals: list[TrackSignal], verdicts: list[Prediction | None]
 ) -> None:
-    from genrescope.explain.signal_compare import measures_of, what_differs
-    from genrescope.explain.signal_page import facts_of
+    from genrescope.explain.signal.compare import measures_of, what_differs
+    from genrescope.explain.signal.page import facts_of
 
     for place, (signal, verdict) in enumerate(zip(signals, verdicts, strict=True)):
         letter = f"{'AB'[place]}  " if len(signals) == 2 else ""
@@ -189,7 +190,7 @@ def _summarise(
 def _genre(verdict: Prediction | None) -> Any:
     if verdict is None:
         return ()
-    from genrescope.explain.signal_words import share
+    from genrescope.explain.signal.words import share
 
     best, probability = verdict.top(1)[0]
     if verdict.genre is None:

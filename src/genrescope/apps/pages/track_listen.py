@@ -252,15 +252,15 @@ def explained(
     Returns
     -------
     told : dict of str to Any
-        As :meth:`genrescope.explain.why.Why.to_dict`, and sentences.
+        As :meth:`genrescope.explain.why.reasons.Why.to_dict`, and sentences.
     sound : bytes
         The window with only what spoke for the genre.
     media_type : str
         Of that sound.
     """
-    from genrescope.explain.signal_excerpt import encode_sound
-    from genrescope.explain.why import explain_track, sounds_of
-    from genrescope.explain.why_words import in_short, is_it_true
+    from genrescope.explain.signal.excerpt import encode_sound
+    from genrescope.explain.why.reasons import explain_track, sounds_of
+    from genrescope.explain.why.words import in_short, is_it_true
 
     why = explain_track(recogniser, path, genre=genre, at=at)
     sound = encode_sound(sounds_of(why))

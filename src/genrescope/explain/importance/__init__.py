@@ -1,0 +1,1 @@
+"""Which features models use, and what one may conclude from it."""

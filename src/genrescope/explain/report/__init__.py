@@ -1,0 +1,1 @@
+"""The report of the laboratory: what it holds, its sections, and the files beside it."""

@@ -1,0 +1,345 @@
+"""The page of the laboratory: one HTML file that needs nothing else, and files beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genrescope.catalog.storage import atomic
+from genrescope.errors import MissingExtraError
+from genrescope.explain.ink import Drawing, style
+from genrescope.explain.page import policy, render, template
+from genrescope.explain.report.closing import finding, limits_section, repeat_section, subtitle
+from genrescope.explain.report.composer import Composer, Section
+from genrescope.explain.report.data_sections import analysis_section, data_section, maps_section
+from genrescope.explain.report.files import FileTable, csv_bytes, file_tables, parquet_bytes, plain
+from genrescope.explain.report.interactive import payload, plotly_script, script_json
+from genrescope.explain.report.model_sections import (
+    classifiers_section,
+    confusion_section,
+    ensembles_section,
+    explanations_section,
+)
+
+try:
+    from markupsafe import Markup
+except ImportError as error:  # pragma: no cover - the tests have it
+    raise MissingExtraError("the report", extra="lab", package="jinja2") from error
+
+if TYPE_CHECKING:
+    from genrescope.catalog.leaks import AuditReport
+    from genrescope.explain.analysis.table import Analysis
+    from genrescope.explain.confusion import Confusion
+    from genrescope.explain.importance.types import Explanations, Importance
+    from genrescope.explain.maps.drawn import Map
+    from genrescope.explain.report.reference import Reference
+    from genrescope.learn.compare import ModelRun
+    from genrescope.learn.ensembles import EnsembleGain
+    from genrescope.learn.leaderboard import Leaderboard, LeaderRow
+    from genrescope.learn.protocol import Protocol
+    from genrescope.learn.tabular import TabularData
+
+__all__ = ["LabResult", "ReportPaths", "write_report"]
+
+_FORMAT = 1  # of results.json
+
+
+@dataclass(frozen=True, eq=False)
+class LabResult:
+    """Everything that a report tells.
+
+    Attributes
+    ----------
+    data : TabularData
+        The table.
+    protocol : Protocol
+        Who was trained on and who was scored.
+    audit : AuditReport or None
+        Whether the split leaks; None where the table has no groups.
+    analysis : Analysis
+        Features against genre.
+    maps : tuple of Map
+        In the order of their tabs.
+    leaderboard : Leaderboard
+        All classifiers.
+    ensembles, gains : tuple
+        Ensembles, and what each adds to its best member.
+    confusion : Confusion or None
+        Of the best classifier.
+    explanations : Explanations or None
+        Importance of features, and explained tracks.
+    reference : Reference or None
+        A published table to stand beside the measured one.
+    command : str
+        What a reader types to repeat the run.
+    seconds : float
+        Of the whole run, by the clock.
+    versions : mapping of str to str
+        Of everything that the figures depend on.
+    notes : tuple of str
+        What was left out or changed on the way in: sentences.
+    maps_left_out : tuple of str
+        Why there are fewer maps than six: sentences.
+    """
+
+    data: TabularData
+    protocol: Protocol
+    audit: AuditReport | None
+    analysis: Analysis
+    maps: tuple[Map, ...]
+    leaderboard: Leaderboard
+    ensembles: tuple[ModelRun, ...]
+    gains: tuple[EnsembleGain, ...]
+    confusion: Confusion | None
+    explanations: Explanations | None
+    reference: Reference | None
+    command: str
+    seconds: float
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    maps_left_out: tuple[str, ...] = ()
+
+    @cached_property
+    def best(self) -> LeaderRow | None:
+        """The row of the best classifier; None where all failed."""
+        return next((row for row in self.leaderboard.rows if row.best), None)
+
+    @cached_property
+    def chance(self) -> float:
+        """Share of the scored tracks that are of the most common genre."""
+        y = self.data.y[self.protocol.fold >= 0]
+        return float(np.bincount(y).max() / len(y)) if len(y) else 0.0
+
+    @cached_property
+    def importances(self) -> dict[str, Importance]:
+        """Importance by method, those that there are."""
+        found = self.explanations
+        kinds = () if found is None else (found.impurity, found.permutation, found.shap)
+        return {one.kind: one for one in kinds if one is not None}
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where a report lies.
+
+    Attributes
+    ----------
+    index, results : Path
+        The page, and all numbers as JSON.
+    figures, tables : tuple of Path
+        SVG and PNG; CSV and Parquet.
+    unchanged : bool
+        Whether it was there already and nothing had to be written.
+    """
+
+    index: Path
+    results: Path
+    figures: tuple[Path, ...]
+    tables: tuple[Path, ...]
+    unchanged: bool = False
+
+    @classmethod
+    def unchanged_in(cls, out: Path, *, key: str) -> ReportPaths | None:
+        """The report in a folder, if it was made under `key` and every file is as it was written.
+
+        Parameters
+        ----------
+        out : Path
+            Folder of the report.
+        key : str
+            What it was made from, as given to :func:`write_report`.
+        """
+        known = _read_results(out / "results.json")
+        files = known.get("files")
+        if not key or known.get("key") != key or not isinstance(files, dict):
+            return None
+        for name, digest in files.items():
+            if not _is_ours(name):
+                return None
+            try:
+                found = hashlib.sha256((out / name).read_bytes()).hexdigest()
+            except OSError:
+                return None
+            if found != digest:
+                return None
+        return replace(_paths(out, files), unchanged=True)
+
+
+def write_report(result: LabResult, out: Path, *, key: str = "") -> ReportPaths:
+    """Write the page and the files beside it.
+
+    Each file takes the place of its predecessor once it is whole. Figures and tables of an
+    earlier report in the same folder that this one does not have are removed; files that no
+    report wrote are left alone.
+
+    Parameters
+    ----------
+    result : LabResult
+        What there is to tell.
+    out : Path
+        Folder, made where it is missing.
+    key : str
+        What the report was made from; see :meth:`ReportPaths.unchanged_in`.
+
+    Returns
+    -------
+    ReportPaths
+
+    Raises
+    ------
+    DataError
+        If the disk refuses.
+    """
+    page = Composer(simulated=result.data.simulated)
+    with style():
+        sections = [
+            data_section(result, page),
+            analysis_section(result, page),
+            maps_section(result, page),
+            classifiers_section(result, page),
+            ensembles_section(result, page),
+            confusion_section(result, page),
+            explanations_section(result, page),
+            limits_section(result),
+            repeat_section(result, page),
+        ]
+    tables = list(file_tables(result))
+    contents: dict[str, bytes] = {}
+    for drawing in page.drawings:
+        contents.update(_figure_files(drawing))
+    for table in tables:
+        contents.update(_table_files(table))
+    contents["index.html"] = _render(result, sections, page).encode("utf-8")
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    before = _read_results(out / "results.json").get("files")
+    for name, content in contents.items():
+        _write(out / name, content)
+    results = {"format": _FORMAT, "key": key, **_numbers(result), "files": files}
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    _write(out / "results.json", text.encode("utf-8"))
+    for name in before if isinstance(before, dict) else ():
+        if name not in files and _is_ours(name):
+            (out / name).unlink(missing_ok=True)
+    return _paths(out, files)
+
+
+def _render(result: LabResult, sections: list[Section], page: Composer) -> str:
+    early, own = template("theme.js"), template("report.js")
+    plotly = plotly_script()
+    return render(
+        "report.html",
+        result=result,
+        title=f"Telling genres apart: {result.data.name}",
+        subtitle=subtitle(result),
+        finding=finding(result),
+        sections=sections,
+        figures=page.figures,
+        tables=page.tables,
+        policy=policy(early, plotly, own, plotly=True),
+        css=Markup(template("report.css")),  # noqa: S704 - ours
+        early=Markup(early),  # noqa: S704 - ours
+        script=Markup(own),  # noqa: S704 - ours
+        plotly=Markup(plotly),  # noqa: S704 - plotly's
+        payload=Markup(script_json(payload(result))),  # noqa: S704 - no character of it is markup
+    )
+
+
+def _numbers(result: LabResult) -> dict[str, Any]:
+    """All numbers of a report; what there is for each track is in the tables."""
+    data = result.data
+    explained = result.explanations
+    best = result.best
+    return {
+        "data": {
+            "name": data.name,
+            "source": data.source,
+            "simulated": data.simulated,
+            "fingerprint": data.fingerprint,
+            "n": len(data),
+            "features": list(data.features),
+            "feature_groups": list(data.feature_groups),
+            "genres": list(data.genres),
+            "group": data.group_name,
+            "notes": list(result.notes),
+        },
+        "protocol": {
+            "kind": result.protocol.kind,
+            "n_folds": result.protocol.n_folds,
+            "seed": result.protocol.seed,
+            "description": result.protocol.description,
+            "scored": int((result.protocol.fold >= 0).sum()),
+            "chance": result.chance,
+        },
+        "finding": finding(result),
+        "audit": plain(result.audit),
+        "analysis": plain(result.analysis),
+        "maps": [_map_numbers(one) for one in result.maps],
+        "leaderboard": plain(result.leaderboard),
+        "best": None if best is None else best.run.key,
+        "ensembles": [plain(gain) for gain in result.gains],
+        "confusion": plain(result.confusion),
+        "explanations": plain(explained),
+        "reference": plain(result.reference),
+        "command": result.command,
+        "seconds": round(result.seconds, 3),
+        "versions": dict(result.versions),
+    }
+
+
+def _map_numbers(one: Map) -> dict[str, Any]:
+    """A map without what there is for each track."""
+    known: dict[str, Any] = plain(one)
+    return {name: value for name, value in known.items() if name not in ("positions", "fitted_on")}
+
+
+def _figure_files(drawing: Drawing) -> dict[str, bytes]:
+    return {
+        f"figures/{drawing.key}.svg": drawing.svg.encode("utf-8"),
+        f"figures/{drawing.key}.png": drawing.png,
+    }
+
+
+def _table_files(table: FileTable) -> dict[str, bytes]:
+    return {
+        f"tables/{table.key}.csv": csv_bytes(table),
+        f"tables/{table.key}.parquet": parquet_bytes(table),
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """What an earlier report says of itself; empty where there is none that can be read."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _is_ours(name: object) -> bool:
+    """Whether a name is one that a report writes: nothing outside its folder is touched."""
+    if not isinstance(name, str):
+        return False
+    folder, _, file = name.rpartition("/")
+    plain_name = file.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    return plain_name and not file.startswith(".") and folder in ("", "figures", "tables")
+
+
+def _paths(out: Path, files: Mapping[str, str]) -> ReportPaths:
+    return ReportPaths(
+        index=out / "index.html",
+        results=out / "results.json",
+        figures=tuple(out / name for name in files if name.startswith("figures/")),
+        tables=tuple(out / name for name in files if name.startswith("tables/")),
+    )
