@@ -34,12 +34,12 @@ import numpy as np
 import soundfile
 
 from genrescope.audio.scale import Cluster, Engine, Threads
-from genrescope.audio.scale_extract import extract_scaled
+from genrescope.audio.scale.extract import extract_scaled
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import Catalogue, find_tracks
-from genrescope.audio.store_verify import verify
-from genrescope.audio.store_write import extract
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import Catalogue, find_tracks
+from genrescope.audio.store.verify import verify
+from genrescope.audio.store.write import extract
 
 __all__ = ["run"]
 

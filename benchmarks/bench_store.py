@@ -21,11 +21,11 @@ import numpy as np
 import soundfile
 
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_extract import Extracted, Job
-from genrescope.audio.store_journal import Journal
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import find_tracks
-from genrescope.audio.store_write import PARTS, Summary, _Filling, _settle, extract
+from genrescope.audio.store.extract import Extracted, Job
+from genrescope.audio.store.journal import Journal
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import find_tracks
+from genrescope.audio.store.write import PARTS, Summary, _Filling, _settle, extract
 
 __all__ = ["run"]
 

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from benchmarks.chaos_faults import Chaos, Ended, family, has_ended, lines, read_text
 from genrescope.apps.journal import Journal
-from genrescope.audio.store_verify import verify
+from genrescope.audio.store.verify import verify
 from genrescope.errors import GenrescopeError
 
 __all__ = ["LOOPS", "STORES", "Sample", "Server", "same_answer"]

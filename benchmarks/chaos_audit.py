@@ -18,7 +18,7 @@ from genrescope.apps.heard import Heard
 from genrescope.apps.journal import Entry, Journal, digest_of
 from genrescope.apps.tagger import undo
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_verify import verify
+from genrescope.audio.store.verify import verify
 from genrescope.errors import GenrescopeError
 from genrescope.learn.recogniser import Recogniser
 

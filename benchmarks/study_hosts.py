@@ -29,8 +29,8 @@ from typing import Any
 
 from benchmarks.bench_scale import make_clips
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_sources import find_tracks
-from genrescope.audio.store_verify import verify
+from genrescope.audio.store.sources import find_tracks
+from genrescope.audio.store.verify import verify
 
 HOSTS = ("a", "b", "c")
 _BRIDGE = "gsbridge"

@@ -20,6 +20,7 @@ __all__ = [
     "AudioUnsupportedError",
     "BundleError",
     "ChecksumError",
+    "ClusterError",
     "DataError",
     "DecoderCrashError",
     "DecoderMemoryError",
@@ -141,6 +142,10 @@ class JournalError(GenrescopeError, RuntimeError):
 
 class ServiceError(GenrescopeError, RuntimeError):
     """The service cannot be started as asked, or cannot take a request now."""
+
+
+class ClusterError(GenrescopeError, ConnectionError):
+    """A cluster cannot be reached, or cannot do what it is asked."""
 
 
 # --- models ----------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_verify import verify
+from genrescope.audio.store.verify import verify
 from tests.apps.command import run
 from tests.audio.stores import write_tone
 

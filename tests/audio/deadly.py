@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from genrescope.audio.store_extract import Extracted, Job, extract_file
-from genrescope.audio.store_recipe import Recipe
+from genrescope.audio.store.extract import Extracted, Job, extract_file
+from genrescope.audio.store.recipe import Recipe
 
 __all__ = ["extract_or_die"]
 

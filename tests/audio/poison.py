@@ -6,8 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-from genrescope.audio.store_extract import Extracted, Job, extract_file
-from genrescope.audio.store_recipe import Recipe
+from genrescope.audio.store.extract import Extracted, Job, extract_file
+from genrescope.audio.store.recipe import Recipe
 
 __all__ = ["KILLS_READER", "KILLS_WORKER", "extract_or_be_killed", "times_read"]
 

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from genrescope.audio.scale_extract import extract_scaled
+from genrescope.audio.scale.extract import extract_scaled
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import Catalogue, find_tracks
-from genrescope.audio.store_verify import verify
-from genrescope.audio.store_write import Summary
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import Catalogue, find_tracks
+from genrescope.audio.store.verify import verify
+from genrescope.audio.store.write import Summary
 from tests.audio.stores import write_tone
 
 __all__ = ["MANY", "MEL", "audit", "make_many", "scaled"]

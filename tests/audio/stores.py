@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from genrescope.audio.store_disk import sha256_of
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import find_tracks
-from genrescope.audio.store_write import Summary, extract
+from genrescope.audio.store.disk import sha256_of
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import find_tracks
+from genrescope.audio.store.write import Summary, extract
 
 __all__ = ["SHORT", "SR", "N", "content", "fill", "make_music", "write_tone"]
 

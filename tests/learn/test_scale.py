@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genrescope.audio.scale import Cluster, Lost, Threads
-from genrescope.audio.scale_work import release
+from genrescope.audio.scale.work import release
 from genrescope.learn.prediction import FailedPrediction
 from genrescope.learn.recogniser import Recogniser
 from genrescope.learn.scale import predict_scaled

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from genrescope.audio.scale import Engine, Lost
-from genrescope.audio.scale_work import Isolation, each_isolated
+from genrescope.audio.scale.work import Isolation, each_isolated
 from genrescope.errors import DecoderCrashError, GenrescopeError
 from genrescope.learn.prediction import FailedPrediction, Prediction
 from genrescope.learn.recogniser import Recogniser

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from genrescope.audio.scale import Cluster, ClusterError
-from genrescope.audio.scale_work import Isolation, each_isolated
+from genrescope.audio.scale import Cluster
+from genrescope.audio.scale.work import Isolation, each_isolated
 from genrescope.errors import (
+    ClusterError,
     DecoderCrashError,
     DecoderMemoryError,
     DecoderTimeoutError,

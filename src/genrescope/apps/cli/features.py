@@ -15,8 +15,8 @@ from genrescope.apps.cli.interrupts import resumable
 from genrescope.apps.cli.scheduler import ClusterOption, SchedulerOption, cluster_of
 
 if TYPE_CHECKING:
-    from genrescope.audio.store_recipe import Recipe
-    from genrescope.audio.store_write import Summary
+    from genrescope.audio.store.recipe import Recipe
+    from genrescope.audio.store.write import Summary
 
 __all__ = ["features"]
 
@@ -153,7 +153,7 @@ def extract(
 
     Exit code 1: some tracks are in quarantine.
     """
-    from genrescope.audio.store_sources import find_tracks
+    from genrescope.audio.store.sources import find_tracks
 
     if workers is not None and (scheduler or cluster):
         raise typer.BadParameter("--workers is for a run without a cluster: leave it out")
@@ -169,14 +169,14 @@ def extract(
         _progress("Extracting", "tracks") as report,
     ):
         if engine is None and partitions is None and not _partitioned(out):
-            from genrescope.audio.store_write import extract as extract_all
+            from genrescope.audio.store.write import extract as extract_all
 
             done = extract_all(
                 catalogue, Path(out), workers=workers, report=report, **settings._asdict()
             )
         else:
             from genrescope.audio.scale import Threads
-            from genrescope.audio.scale_extract import extract_scaled
+            from genrescope.audio.scale.extract import extract_scaled
 
             if workers == 0:
                 raise typer.BadParameter("--workers 0 is for stores without partitions: give 1")
@@ -209,8 +209,8 @@ def verify(
 
     Exit code 1: something is wrong.
     """
-    from genrescope.audio.store_verify import to_json
-    from genrescope.audio.store_verify import verify as check
+    from genrescope.audio.store.verify import to_json
+    from genrescope.audio.store.verify import verify as check
 
     with resumable(), _progress("Checking", "parts") as report:
         found = check(
@@ -299,7 +299,7 @@ def export(
     Descriptors become descriptors.parquet, for `genrescope lab`.
     """
     from genrescope.audio.store import FeatureStore
-    from genrescope.audio.store_export import export_prepared, export_table
+    from genrescope.audio.store.export import export_prepared, export_table
     from genrescope.errors import DataError
 
     opened = FeatureStore.open(store)
@@ -330,9 +330,9 @@ class _Settings(NamedTuple):
 
 def _said(out: str) -> dict[str, Any] | None:
     """What the store says of itself; None where there is none yet."""
-    from genrescope.audio.scale_place import Place, is_url
+    from genrescope.audio.store.place import Place, is_url
     from genrescope.audio.store import open_description
-    from genrescope.audio.store_write import DESCRIPTION
+    from genrescope.audio.store.write import DESCRIPTION
 
     there = Place(out).exists(DESCRIPTION) if is_url(out) else (Path(out) / DESCRIPTION).exists()
     return open_description(out)[1] if there else None
@@ -340,14 +340,14 @@ def _said(out: str) -> dict[str, Any] | None:
 
 def _partitioned(out: str) -> bool:
     """Whether it is a store of partitions, or can be no other."""
-    from genrescope.audio.scale_place import is_url
+    from genrescope.audio.store.place import is_url
 
     return is_url(out) or "partitions" in (_said(out) or {})
 
 
 def _recipe(out: str, what: str | None, seconds: float | None, dtype: str | None) -> Recipe:
     """What was asked for; where nothing was, what the store has."""
-    from genrescope.audio.store_recipe import Recipe, parse_what
+    from genrescope.audio.store.recipe import Recipe, parse_what
 
     said = _said(out)
     there = Recipe() if said is None else Recipe.from_dict(said)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from genrescope.audio.scale import Threads, parse_local
-from genrescope.audio.scale_place import Place
-from genrescope.audio.scale_store import Partition, partition_of, partitions_for, read_all
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_journal import Failure, write_line
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import find_tracks
-from genrescope.audio.store_verify import verify
-from genrescope.audio.store_write import extract
+from genrescope.audio.store.journal import Failure, write_line
+from genrescope.audio.store.partitions import Partition, partition_of, partitions_for, read_all
+from genrescope.audio.store.place import Place
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import find_tracks
+from genrescope.audio.store.verify import verify
+from genrescope.audio.store.write import extract
 from genrescope.errors import DataError
 from tests.audio.scaled import MEL, audit, make_many, scaled
 from tests.audio.stores import SHORT, fill, make_music

@@ -22,8 +22,11 @@ import numpy as np
 
 from genrescope.audio.files import printable
 from genrescope.audio.scale import Engine, Lost
-from genrescope.audio.scale_place import Place
-from genrescope.audio.scale_store import (
+from genrescope.audio.scale.work import Isolation, each_isolated
+from genrescope.audio.store.disk import StoreLock, told
+from genrescope.audio.store.extract import Extracted, Job, extract_file
+from genrescope.audio.store.journal import Failure, Journal, Row, Seen, read_line, write_line
+from genrescope.audio.store.partitions import (
     PARTS,
     RUNS,
     Partition,
@@ -32,13 +35,10 @@ from genrescope.audio.scale_store import (
     partitions_for,
     shares,
 )
-from genrescope.audio.scale_work import Isolation, each_isolated
-from genrescope.audio.store_disk import StoreLock, told
-from genrescope.audio.store_extract import Extracted, Job, extract_file
-from genrescope.audio.store_journal import Failure, Journal, Row, Seen, read_line, write_line
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import Catalogue
-from genrescope.audio.store_write import (
+from genrescope.audio.store.place import Place
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import Catalogue
+from genrescope.audio.store.write import (
     BATCH,
     DESCRIPTION,
     PARTITIONED,
@@ -110,7 +110,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Done:
-    """What a batch came to, in tracks; see :class:`genrescope.audio.store_write.Summary`."""
+    """What a batch came to, in tracks; see :class:`genrescope.audio.store.write.Summary`."""
 
     added: int = 0
     replaced: int = 0
@@ -248,7 +248,7 @@ def extract_scaled(
 ) -> Summary:
     """Bring the features of all tracks into a store of partitions.
 
-    What is read again and what not is as for :func:`genrescope.audio.store_write.extract`.
+    What is read again and what not is as for :func:`genrescope.audio.store.write.extract`.
 
     Parameters
     ----------
@@ -315,7 +315,7 @@ def _locked(place: Place) -> Iterator[int | None]:
     if place.local is None:
         yield None
         return
-    from genrescope.audio.store_write import check_place
+    from genrescope.audio.store.write import check_place
 
     check_place(place.local)
     with told(place.local):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genrescope.audio.files import printable
-from genrescope.audio.store_disk import replace_file
+from genrescope.audio.store.disk import replace_file
 from genrescope.catalog.fma_load import load_tracks
 from genrescope.catalog.fma_prepare import find_prepared, is_simulated
 from genrescope.catalog.folders import find_audio, read_manifest, scan_genre_folders

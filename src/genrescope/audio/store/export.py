@@ -15,7 +15,7 @@ from genrescope.audio.descriptors import DESCRIPTOR_NAMES
 from genrescope.audio.files import printable
 from genrescope.audio.statistics import N_MFCC
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_disk import replace_file, told
+from genrescope.audio.store.disk import replace_file, told
 from genrescope.catalog.fma_prepare import SIMULATED
 from genrescope.catalog.fma_tables import import_pyarrow
 from genrescope.catalog.storage import atomic

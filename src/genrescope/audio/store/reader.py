@@ -1,7 +1,7 @@
 """Features of many tracks on disk, to learn from.
 
-A store is a folder that :func:`genrescope.audio.store_write.extract` filled, or one of partitions,
-at any URL, that :func:`genrescope.audio.scale_extract.extract_scaled` did. The former holds::
+A store is a folder that :func:`genrescope.audio.store.write.extract` filled, or one of partitions,
+at any URL, that :func:`genrescope.audio.scale.extract.extract_scaled` did. The former holds::
 
     store.json             what it holds and by which parameters
     manifest.jsonl         what is committed: parts, checksums, tracks
@@ -29,12 +29,12 @@ import numpy.typing as npt
 
 from genrescope.audio import frames
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES
-from genrescope.audio.scale_place import Place, is_url
-from genrescope.audio.scale_store import read_all, read_catalogues
-from genrescope.audio.store_journal import Failure, Journal, Row
-from genrescope.audio.store_recipe import Recipe, to_decibels
-from genrescope.audio.store_sources import Catalogue
-from genrescope.audio.store_write import (
+from genrescope.audio.store.journal import Failure, Journal, Row
+from genrescope.audio.store.partitions import read_all, read_catalogues
+from genrescope.audio.store.place import Place, is_url
+from genrescope.audio.store.recipe import Recipe, to_decibels
+from genrescope.audio.store.sources import Catalogue
+from genrescope.audio.store.write import (
     DESCRIPTION,
     HEADER,
     PARTITIONED,

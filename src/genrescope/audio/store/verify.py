@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES
 from genrescope.audio.files import printable
-from genrescope.audio.scale_store import Partition
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_disk import sha256_of
-from genrescope.audio.store_extract import Extracted, Job, extract_file, look
-from genrescope.audio.store_journal import Part
-from genrescope.audio.store_write import strays
+from genrescope.audio.store.disk import sha256_of
+from genrescope.audio.store.extract import Extracted, Job, extract_file, look
+from genrescope.audio.store.journal import Part
+from genrescope.audio.store.partitions import Partition
+from genrescope.audio.store.write import strays
 from genrescope.audio.workers import map_isolated
 from genrescope.catalog.fma_tables import import_pyarrow
 from genrescope.errors import DataError, GenrescopeError

@@ -17,19 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrescope.audio import frames, store
+from genrescope.audio import frames
 from genrescope.audio.decode import read_audio
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES, fma_descriptors
 from genrescope.audio.frames import describe_file
-from genrescope.audio.store import FeatureStore, load_frames
-from genrescope.audio.store_disk import sha256_of
-from genrescope.audio.store_export import export_prepared, export_table
-from genrescope.audio.store_extract import Job, extract_file, extract_samples
-from genrescope.audio.store_journal import Failure, Journal
-from genrescope.audio.store_recipe import KINDS, Recipe, to_decibels
-from genrescope.audio.store_sources import Catalogue, find_tracks
-from genrescope.audio.store_verify import verify
-from genrescope.audio.store_write import extract, part_file
+from genrescope.audio.store import FeatureStore, load_frames, reader
+from genrescope.audio.store.disk import sha256_of
+from genrescope.audio.store.export import export_prepared, export_table
+from genrescope.audio.store.extract import Job, extract_file, extract_samples
+from genrescope.audio.store.journal import Failure, Journal
+from genrescope.audio.store.recipe import KINDS, Recipe, to_decibels
+from genrescope.audio.store.sources import Catalogue, find_tracks
+from genrescope.audio.store.verify import verify
+from genrescope.audio.store.write import extract, part_file
 from genrescope.catalog.fma_prepare import prepare
 from genrescope.catalog.fma_simulate import simulate
 from genrescope.catalog.prepared import load_prepared
@@ -154,7 +154,7 @@ def test_any_order_gives_the_same_rows(filled: Path, indices: list[int]) -> None
 
 
 def test_few_files_are_open_at_once(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_MAPPED", 1)
+    monkeypatch.setattr(reader, "_MAPPED", 1)
     opened = FeatureStore.open(filled)
     expected = FeatureStore.open(filled).mel()
     assert np.array_equal(opened.mel([6, 0, 3, 1]), expected[[6, 0, 3, 1]])

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrescope.audio.scale import Cluster, ClusterError, Lost, Threads
-from genrescope.audio.scale_extract import Batch, Done
-from genrescope.audio.scale_place import Place
-from genrescope.audio.scale_store import Partition, partition_of
-from genrescope.audio.scale_work import Isolation, release
+from genrescope.audio.scale import Cluster, Lost, Threads
+from genrescope.audio.scale.extract import Batch, Done
+from genrescope.audio.scale.work import Isolation, release
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_extract import Job
-from genrescope.audio.store_sources import find_tracks
-from genrescope.audio.store_verify import verify
-from genrescope.errors import DiskSpaceError
+from genrescope.audio.store.extract import Job
+from genrescope.audio.store.partitions import Partition, partition_of
+from genrescope.audio.store.place import Place
+from genrescope.audio.store.sources import find_tracks
+from genrescope.audio.store.verify import verify
+from genrescope.errors import ClusterError, DiskSpaceError
 from tests.apps.command import COMMAND, environment
 from tests.audio.poison import extract_or_be_killed, times_read
 from tests.audio.scaled import MANY, MEL, audit, make_many, scaled
@@ -353,6 +353,6 @@ def test_batches_are_of_so_many_tracks_and_so_many_bytes(
     assert [len(batch) for batch in sizes] == [8, 8, 8, 6]
     each = sizes[0][0]
     sizes.clear()
-    monkeypatch.setattr("genrescope.audio.scale_extract.BATCH_BYTES", int(2.5 * each))
+    monkeypatch.setattr("genrescope.audio.scale.extract.BATCH_BYTES", int(2.5 * each))
     scaled(some, tmp_path / "b", Noting(1), partitions=1, batch=8)
     assert {len(batch) for batch in sizes} == {2}

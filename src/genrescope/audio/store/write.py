@@ -25,7 +25,7 @@ import numpy as np
 
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES
 from genrescope.audio.files import printable
-from genrescope.audio.store_disk import (
+from genrescope.audio.store.disk import (
     StoreLock,
     open_new,
     replace_file,
@@ -34,10 +34,10 @@ from genrescope.audio.store_disk import (
     told,
     write_all,
 )
-from genrescope.audio.store_extract import Extracted, Job, extract_file, look
-from genrescope.audio.store_journal import Failure, Journal, Row, Seen
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import Catalogue
+from genrescope.audio.store.extract import Extracted, Job, extract_file, look
+from genrescope.audio.store.journal import Failure, Journal, Row, Seen
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import Catalogue
 from genrescope.audio.workers import DEFAULT_TIMEOUT, map_isolated
 from genrescope.catalog.fma_tables import import_pyarrow
 from genrescope.catalog.storage import human_bytes
@@ -51,7 +51,7 @@ PARTS = "parts"
 
 FORMAT = "genrescope feature store"
 _VERSION = 1
-PARTITIONED = 2  # the version of a store that many machines fill; see scale_store
+PARTITIONED = 2  # the version of a store that many machines fill; see partitions
 HEADER = 128  # bytes of the head of an .npy file, whatever its number of rows
 _SPARE = 64 << 20  # bytes that stay free on the disk
 
@@ -151,7 +151,7 @@ def extract(
     Parameters
     ----------
     catalogue : Catalogue
-        The tracks; see :func:`genrescope.audio.store_sources.find_tracks`.
+        The tracks; see :func:`genrescope.audio.store.sources.find_tracks`.
     folder : path
         The store; made if need be.
     recipe : Recipe, optional

@@ -21,7 +21,7 @@ from genrescope.audio.descriptors import fma_descriptors
 from genrescope.audio.files import open_regular, printable
 from genrescope.audio.mel import mel_spectrogram, mfcc_matrix, power_to_db
 from genrescope.audio.statistics import N_MFCC
-from genrescope.audio.store_recipe import (
+from genrescope.audio.store.recipe import (
     MEL_BANDS,
     MEL_HOP,
     MEL_HZ,
@@ -81,7 +81,7 @@ class Extracted:
         One row of each array of the recipe; empty if the file was known.
     descriptors : np.ndarray [shape=(518,), float32] or None
     facts : dict of str to Any
-        The remaining fields of :class:`genrescope.audio.store_journal.Row`.
+        The remaining fields of :class:`genrescope.audio.store.journal.Row`.
     """
 
     status: tuple[int, int, int]
@@ -162,7 +162,7 @@ def extract_samples(
     descriptors : np.ndarray [shape=(518,), float32] or None
     facts : dict
         sr, seconds, mel_frames, level_db and dense_frames; see
-        :class:`genrescope.audio.store_journal.Row`.
+        :class:`genrescope.audio.store.journal.Row`.
 
     Raises
     ------

@@ -29,15 +29,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genrescope.audio.scale_place import Place
-from genrescope.audio.store_journal import (
+from genrescope.audio.store.journal import (
     QUARANTINE,
     Journal,
     Part,
     quarantine_table,
     read_line,
 )
-from genrescope.audio.store_sources import CATALOGUE, Catalogue
+from genrescope.audio.store.place import Place
+from genrescope.audio.store.sources import CATALOGUE, Catalogue
 from genrescope.errors import DataError
 
 __all__ = ["Partition", "partition_of", "partitions_for", "read_all", "read_catalogues"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from genrescope.audio.store_disk import FULL, open_new, sync_folder, told, write_all
+from genrescope.audio.store.disk import FULL, open_new, sync_folder, told, write_all
 from genrescope.errors import DataError, DiskSpaceError, GenrescopeError, MissingExtraError
 
 __all__ = ["Place", "is_url"]

@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrescope.audio import store_write
 from genrescope.audio.decode import read_audio
 from genrescope.audio.store import FeatureStore
-from genrescope.audio.store_disk import StoreLock
-from genrescope.audio.store_extract import Job, extract_file, extract_samples
-from genrescope.audio.store_journal import Journal
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import find_tracks
-from genrescope.audio.store_verify import verify
-from genrescope.audio.store_write import extract
+from genrescope.audio.store import write as store_write
+from genrescope.audio.store.disk import StoreLock
+from genrescope.audio.store.extract import Job, extract_file, extract_samples
+from genrescope.audio.store.journal import Journal
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import find_tracks
+from genrescope.audio.store.verify import verify
+from genrescope.audio.store.write import extract
 from genrescope.errors import DataError, DiskSpaceError
 from tests.apps.command import environment
 from tests.audio.deadly import extract_or_die
@@ -58,10 +58,10 @@ KILLER = """
 import functools, os, signal, sys
 import numpy as np
 from pathlib import Path
-from genrescope.audio import store_write
-from genrescope.audio.store_recipe import Recipe
-from genrescope.audio.store_sources import find_tracks
-from genrescope.audio.store_verify import verify
+from genrescope.audio.store import write as store_write
+from genrescope.audio.store.recipe import Recipe
+from genrescope.audio.store.sources import find_tracks
+from genrescope.audio.store.verify import verify
 from genrescope.audio.workers import map_isolated
 from tests.audio.stores import content
 
@@ -141,7 +141,7 @@ def test_killed_at_any_operation_it_ends_with_the_same_bytes(music: Path, tmp_pa
         capture_output=True,
         text=True,
         env=environment(OMP_NUM_THREADS="1"),
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -406,7 +406,7 @@ def test_the_lock_of_a_dead_process_is_free(music: Path, copy: Path, tmp_path: P
     fill(copy, tmp_path / "s")
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from genrescope.audio.store_disk import StoreLock\n"
+        "from genrescope.audio.store.disk import StoreLock\n"
         "StoreLock(Path(sys.argv[1])).__enter__(); print(os.getpid(), flush=True)\n"
         "os.kill(os.getpid(), 9)"
     )
@@ -426,8 +426,8 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path: Path) -> None:
     """An hour takes what two seconds take."""
     code = (
         "import resource, sys\n"
-        "from genrescope.audio.store_extract import Job, extract_file\n"
-        "from genrescope.audio.store_recipe import Recipe\n"
+        "from genrescope.audio.store.extract import Job, extract_file\n"
+        "from genrescope.audio.store.recipe import Recipe\n"
         "extract_file(Job('a', sys.argv[1]), recipe=Recipe(seconds=2.0))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -21,11 +21,11 @@ from importlib import metadata
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from genrescope.audio.scale_work import release
+from genrescope.audio.scale.work import release
 from genrescope.audio.workers import available_cores
-from genrescope.errors import DataError, GenrescopeError, MissingExtraError
+from genrescope.errors import ClusterError, DataError, GenrescopeError, MissingExtraError
 
-__all__ = ["Cluster", "ClusterError", "Engine", "Lost", "Threads", "parse_local"]
+__all__ = ["Cluster", "Engine", "Lost", "Threads", "parse_local"]
 
 Batch = TypeVar("Batch")
 
@@ -37,10 +37,6 @@ _RECONNECT = 60.0  # s that a scheduler may be away
 _ANSWER = 5.0  # s in which a scheduler has to answer at any time
 _KNOCK = 10.0  # s in which a scheduler has to answer at first
 _FRESH = 2.0  # s that the number of workers is taken for known
-
-
-class ClusterError(GenrescopeError, ConnectionError):
-    """A cluster cannot be reached, or cannot do what it is asked."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.audio.files import printable
-from genrescope.audio.store_disk import replace_file, sync_folder, told, write_all
+from genrescope.audio.store.disk import replace_file, sync_folder, told, write_all
 from genrescope.errors import DataError
 
 __all__ = [
