@@ -25,8 +25,8 @@ from mutagen.id3 import TIT2, TPE1
 from rich.cells import cell_len
 
 from genrescope.apps.cli import render, sinks
-from genrescope.apps.cli.render import printable
-from genrescope.apps.cli.sinks import dump, list_failures
+from genrescope.apps.cli.sinks import list_failures
+from genrescope.apps.cli.text import dump, printable
 from genrescope.audio import frames
 from genrescope.learn.prediction import FailedPrediction
 from tests.apps.command import COMMAND, environment, on_terminal, run

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrescope.apps.cli.render import printable
+from genrescope.apps.cli.text import printable
 
 if TYPE_CHECKING:
     from genrescope.learn.prediction import FailedPrediction, Prediction

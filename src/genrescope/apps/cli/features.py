@@ -257,7 +257,7 @@ def info(
 
         typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
         return
-    from genrescope.apps.cli.render import printable
+    from genrescope.apps.cli.text import printable
     from genrescope.catalog.storage import human_bytes
 
     if said["simulated"]:
@@ -330,8 +330,8 @@ class _Settings(NamedTuple):
 
 def _said(out: str) -> dict[str, Any] | None:
     """What the store says of itself; None where there is none yet."""
-    from genrescope.audio.store.place import Place, is_url
     from genrescope.audio.store import open_description
+    from genrescope.audio.store.place import Place, is_url
     from genrescope.audio.store.write import DESCRIPTION
 
     there = Place(out).exists(DESCRIPTION) if is_url(out) else (Path(out) / DESCRIPTION).exists()
@@ -359,7 +359,7 @@ def _recipe(out: str, what: str | None, seconds: float | None, dtype: str | None
 
 
 def _unread(folder: Path, error: OSError) -> None:
-    from genrescope.apps.cli.render import printable
+    from genrescope.apps.cli.text import printable
 
     typer.echo(
         f"{printable(str(folder))}: the folder cannot be read ({error.strerror or error}), and "

@@ -269,7 +269,7 @@ def _show(found: FmaInfo) -> None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> None:
-    from genrescope.apps.cli.render import printable  # names come from a file
+    from genrescope.apps.cli.text import printable
 
     shown = [[printable(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.apps.cli.render import console, paragraph, percent, printable
+from genrescope.apps.cli.render import console, paragraph
+from genrescope.apps.cli.text import percent, print_json, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +39,6 @@ def info(
     ] = False,
 ) -> None:
     """Describe a recogniser: its genres, training data, licence and scores."""
-    from genrescope.apps.cli.sinks import stdout
     from genrescope.learn.bundle import Bundle
 
     if json and markdown:
@@ -46,15 +47,11 @@ def info(
     if markdown:
         from genrescope.apps.model_card import model_card
 
-        stdout().write(model_card(loaded.card))
+        sys.stdout.write(model_card(loaded.card))
         return
     if json:
-        from json import dumps
-
-        out = stdout()
-        out.write(dumps(loaded.card, indent=2, allow_nan=False) + "\n")
+        print_json(loaded.card)
         return
-    stdout()
     screen = console()
     _describe(screen, loaded.card, where=str(loaded.folder))
     _scores(screen, loaded.card)

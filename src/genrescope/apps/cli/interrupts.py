@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interrupts", "resumable", "silence_stdout"]
+__all__ = ["Interrupts", "resumable"]
 
 
 class Interrupts:
@@ -81,9 +79,3 @@ def resumable() -> Iterator[None]:
         except KeyboardInterrupt:
             typer.echo("Stopped. The same command goes on where it was.", err=True)
             raise typer.Exit(interrupts.exit_code) from None
-
-
-def silence_stdout() -> None:
-    """After a broken pipe: what is still in the buffer must not fail again at exit."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,7 +15,7 @@ from genrescope.apps.cli.scheduler import ClusterOption, SchedulerOption, cluste
 
 if TYPE_CHECKING:
     from genrescope.explain.report.writing import ReportPaths
-    from genrescope.learn.tabular import TabularData
+    from genrescope.learn.lab.tabular import TabularData
 
 __all__ = ["lab"]
 
@@ -210,7 +210,7 @@ def lab(
     if name is not None and features is None:
         table = _named(name, data, out=out, subset=subset, descriptors=descriptors)
     elif features is not None and name is None:
-        from genrescope.learn.tables import load_table
+        from genrescope.learn.lab.tables import load_table
 
         table = load_table(
             features, labels=labels, label=label, group=group, id_column=id_column, split=split
@@ -239,7 +239,7 @@ def lab(
 def _named(
     name: str, data: Path | None, *, out: Path, subset: str | None, descriptors: str | None
 ) -> TabularData:
-    from genrescope.learn.datasets import DATASETS, load_dataset
+    from genrescope.learn.lab.datasets import DATASETS, load_dataset
 
     if name in DATASETS and data is None:
         raise typer.BadParameter(f"say where {name} is read from: --data DIR")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.apps.cli.filters import filters
+from genrescope.apps.cli.text import print_json
 
 if TYPE_CHECKING:
-    from genrescope.learn.architectures import Architecture, LayerRow
+    from genrescope.learn.deep.architectures import Architecture, LayerRow
 
 __all__ = ["model", "read_options"]
 
@@ -36,8 +37,7 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
     """List the networks with their inputs, options and numbers of parameters."""
-    from genrescope.apps.cli.sinks import stdout
-    from genrescope.learn.architectures import ARCHITECTURES, FRAMES_SHAPE
+    from genrescope.learn.deep.architectures import ARCHITECTURES, FRAMES_SHAPE
 
     rows = [
         {
@@ -52,9 +52,7 @@ def list_(
         for architecture in ARCHITECTURES
     ]
     if json:
-        from json import dumps
-
-        stdout().write(dumps(rows, indent=2) + "\n")
+        print_json(rows)
         return
     _print_list(rows)
 
@@ -77,14 +75,12 @@ def summary(
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Show every layer of a network, the shape of what it gives, and its parameters."""
-    from genrescope.apps.cli.sinks import stdout
-    from genrescope.learn.architectures import find, summarise
+    from genrescope.learn.deep.architectures import find, summarise
 
     architecture = find(name, read_options(options))
     rows = summarise(architecture, n_genres=genres)
     if json:
         from dataclasses import asdict
-        from json import dumps
 
         table = {
             "name": architecture.name,
@@ -92,7 +88,7 @@ def summary(
             "parameters": sum(row.parameters for row in rows),
             "layers": [asdict(row) for row in rows],
         }
-        stdout().write(dumps(table, indent=2) + "\n")
+        print_json(table)
         return
     _print_summary(architecture, rows)
 
@@ -117,7 +113,7 @@ def read_options(
 
 
 def _total(architecture: Architecture) -> int:
-    from genrescope.learn.architectures import summarise
+    from genrescope.learn.deep.architectures import summarise
 
     return sum(row.parameters for row in summarise(architecture))
 

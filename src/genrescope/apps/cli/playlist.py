@@ -181,7 +181,8 @@ def _show(lists: Sequence[Playlist], files: Sequence[Path]) -> None:
     """One line a playlist: the file, how many tracks, how long."""
     from rich.text import Text
 
-    from genrescope.apps.cli.render import clock, console, printable
+    from genrescope.apps.cli.render import console
+    from genrescope.apps.cli.text import clock, printable
 
     out = console()
     width = max((len(printable(file)) for file in files), default=0)

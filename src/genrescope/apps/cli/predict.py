@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,14 +14,15 @@ import typer
 
 from genrescope.apps.cli.batch import Batch
 from genrescope.apps.cli.details import Details
-from genrescope.apps.cli.interrupts import Interrupts, silence_stdout
-from genrescope.apps.cli.render import NOT_SURE, percent
+from genrescope.apps.cli.interrupts import Interrupts
 from genrescope.apps.cli.scheduler import (
     ClusterOption,
     SchedulerOption,
     cluster_of,
     predict_there,
 )
+from genrescope.apps.cli.terminal import silence_stdout
+from genrescope.apps.cli.text import NOT_SURE, percent
 
 if TYPE_CHECKING:
     from genrescope.audio.scale import Cluster
@@ -266,7 +268,7 @@ def _predict(
             f"--tree: {recogniser.bundle.name} knows no sub-genres; "
             "take one that does, such as --bundle default"
         )
-    out = sinks.stdout()
+    out = sys.stdout
     streams_to_terminal = form in ("jsonl", "csv") and out.isatty()
     progress = Progress("Recognising", unit="files", wanted=not streams_to_terminal)
     if progress.shown:
@@ -335,13 +337,13 @@ def _predict(
 def _predict_table(path: Path, *, form: str, top: int, details: Details, bundle: str) -> int:
     """Recognise tracks that are only written about."""
     from genrescope.apps.cli import sinks
-    from genrescope.learn.about import read_about_table
     from genrescope.learn.bundle import Bundle
-    from genrescope.learn.fusion import predict_table
+    from genrescope.learn.parts.about import read_about_table
+    from genrescope.learn.parts.fusion import predict_table
 
     known = Bundle.load(bundle)
     rows = read_about_table(path)
-    sink = sinks.make_sink(form, sinks.stdout(), genres=known.genres, top=top, details=details)
+    sink = sinks.make_sink(form, sys.stdout, genres=known.genres, top=top, details=details)
     for result in predict_table([about for _, about in rows], known):
         sink.prediction(result)
     sink.close()

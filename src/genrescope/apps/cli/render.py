@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -13,34 +12,23 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from genrescope.apps.cli.text import NOT_SURE, clock, percent, printable
 from genrescope.catalog.genres import GENRE_COLOURS
 
 if TYPE_CHECKING:
     from genrescope.learn.prediction import Moment, Prediction
 
 __all__ = [
-    "NOT_SURE",
     "Column",
     "Table",
     "bar",
-    "clock",
     "colour",
     "console",
     "fit",
     "paragraph",
-    "percent",
-    "printable",
     "timeline",
     "track_name",
 ]
-
-NOT_SURE = "not sure"
-
-# Control characters (a tag could steer the terminal), the marks that turn text round, and
-# the halves of surrogate pairs, which stand for bytes of a file name that are no UTF-8.
-_UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _HEIGHTS = " ▁▂▃▄▅▆▇█"
@@ -55,49 +43,6 @@ _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # s b
 
 
 # --- text ------------------------------------------------------------------
-
-
-def printable(text: object) -> str:
-    r"""Text that is safe to print: what could steer a terminal is spelled out.
-
-    >>> printable("a\x1b[31mb")
-    'a\\x1b[31mb'
-    >>> printable("caf\udce9.mp3")  # a byte of a Latin-1 file name
-    'caf\\xe9.mp3'
-    """
-
-    def spell(match: re.Match[str]) -> str:
-        code = ord(match[0])
-        if 0xDC80 <= code <= 0xDCFF:
-            code -= 0xDC00
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-    return _UNSAFE.sub(spell, str(text))
-
-
-def percent(share: float) -> str:
-    """A share as a percentage of at most four characters; never 100 % unless it is.
-
-    >>> percent(0.734), percent(0.9999), percent(0.001)
-    ('73%', '>99%', '<1%')
-    """
-    if 0.995 <= share < 1:
-        return ">99%"
-    if 0 < share < 0.005:
-        return "<1%"
-    return f"{share:.0%}"
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any.
-
-    >>> clock(9.6), clock(221), clock(7384)
-    ('0:10', '3:41', '2:03:04')
-    """
-    whole = round(max(seconds, 0))
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def fit(text: str, width: int) -> str:

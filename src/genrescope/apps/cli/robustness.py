@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.render import bar, console, fit, paragraph, percent, printable
+from genrescope.apps.cli.render import bar, console, fit, paragraph
+from genrescope.apps.cli.text import percent, printable
 from genrescope.errors import DataError, GenrescopeError, UnknownGenreError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from genrescope.audio.perturb import Perturbation
     from genrescope.learn.recogniser import Recogniser
-    from genrescope.learn.robustness import Clip, Effect, Heard
+    from genrescope.learn.studies.robustness import Clip, Effect, Heard
 
 __all__ = ["robustness"]
 
@@ -145,7 +146,7 @@ def _measure(
 ) -> dict[str, Any]:
     from genrescope.audio.perturb import choose
     from genrescope.learn.recogniser import Recogniser
-    from genrescope.learn.robustness import cut
+    from genrescope.learn.studies.robustness import cut
 
     perturbations = choose(only)
     recogniser = Recogniser.load(bundle)
@@ -227,7 +228,7 @@ def _hear(
     workers: int | None,
 ) -> tuple[list[Heard], list[str]]:
     from genrescope.apps.cli.progress import Progress
-    from genrescope.learn.robustness import hear
+    from genrescope.learn.studies.robustness import hear
 
     heard: list[Heard] = []
     errors: list[str] = []
@@ -247,7 +248,7 @@ def _hear(
 def _sections(
     recogniser: Recogniser, heard: Sequence[Heard], perturbations: Sequence[Perturbation]
 ) -> list[dict[str, Any]]:
-    from genrescope.learn.robustness import effects
+    from genrescope.learn.studies.robustness import effects
 
     sections = []
     for title, what, rows in (
@@ -303,7 +304,7 @@ def _files_in_words(n: int) -> str:
 
 
 def _fold_section(run: Path, data: Path) -> dict[str, Any]:
-    from genrescope.learn.robustness_folds import cutoff_effects
+    from genrescope.learn.studies.robustness_folds import cutoff_effects
 
     found = cutoff_effects(run, data)
     about = (

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from genrescope.apps.cli.text import print_json
+
 __all__ = ["runs"]
 
 _FIGURES = {"macro_f1": "macro-F1", "top3": "top-3", "log_loss": "log-loss", "ece": "ECE"}
@@ -31,16 +33,12 @@ def runs(
     The last column is the accuracy minus that of the best run on the tracks that both scored,
     with a 95 % interval that resamples whole artists.
     """
-    from genrescope.apps.cli.sinks import stdout
     from genrescope.learn.deep.runs import compare_runs, find_runs, read_run
 
     compared = compare_runs([read_run(folder) for folder in find_runs(folders)])
     if json:
-        from json import dumps
-
-        stdout().write(dumps(compared, indent=2, allow_nan=False) + "\n")
+        print_json(compared)
         return
-    stdout()
     _print(compared)
 
 

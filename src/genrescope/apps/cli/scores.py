@@ -13,7 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.apps.cli.render import colour, fit, percent, printable
+from genrescope.apps.cli.render import colour, fit
+from genrescope.apps.cli.text import percent, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
-import re
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from genrescope.apps.cli.details import Details, describe
-from genrescope.apps.cli.render import Table, console, printable
+from genrescope.apps.cli.render import Table, console
+from genrescope.apps.cli.text import dump, printable
 from genrescope.catalog.spreadsheet import guarded, guarded_path
 
 if TYPE_CHECKING:
@@ -28,10 +26,8 @@ __all__ = [
     "JsonSink",
     "Sink",
     "TableSink",
-    "dump",
     "list_failures",
     "make_sink",
-    "stdout",
 ]
 
 _HELD = 24  # rows that are waited for before the widths of the columns are decided
@@ -52,23 +48,6 @@ class Sink(Protocol):
 
 
 # --- JSON ------------------------------------------------------------------
-
-# Valid in JSON as they are, but not on a terminal, in UTF-8, or in JavaScript.
-_ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def dump(value: Any, *, encoding: str | None = "utf-8") -> str:
-    r"""JSON on one line: readable where that is safe, escaped where it is not.
-
-    The bytes of file names that are no UTF-8 come out as lone surrogates, ``\udcXX``, which
-    ``json.loads`` and ``os.fsencode`` turn back into the same bytes.
-
-    >>> dump({"path": "Dvořák/caf\udce9.mp3"})
-    '{"path": "Dvořák/caf\\udce9.mp3"}'
-    """
-    ascii_only = not (encoding or "").lower().startswith("utf")
-    text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
-    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _object(result: Prediction, *, top: int, with_timeline: bool) -> dict[str, Any]:
@@ -329,11 +308,3 @@ def _reason(failure: FailedPrediction) -> str:
 
 def _plural(count: int) -> str:
     return "file" if count == 1 else "files"
-
-
-def stdout() -> TextIO:
-    """Standard output, made unable to fail on a character that its encoding lacks."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-    return sys.stdout

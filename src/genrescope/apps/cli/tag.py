@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -14,7 +15,8 @@ import typer
 
 from genrescope.apps.cli import tag_options as options
 from genrescope.apps.cli.batch import Batch
-from genrescope.apps.cli.interrupts import Interrupts, silence_stdout
+from genrescope.apps.cli.interrupts import Interrupts
+from genrescope.apps.cli.terminal import silence_stdout
 
 if TYPE_CHECKING:
     from genrescope.apps.cli.progress import Progress
@@ -197,10 +199,10 @@ class _Work:
     written: int = 0
 
     def run(self) -> int:
-        from genrescope.apps.cli import sinks, tag_table
+        from genrescope.apps.cli import tag_table
         from genrescope.apps.cli.progress import Progress
 
-        out = sinks.stdout()
+        out = sys.stdout
         sink: ProposalSink | None = None
         tell = Progress("", unit="", wanted=False).tell
         try:
@@ -348,7 +350,7 @@ class _Work:
         return 0
 
     def _summarise(self, tell: Any) -> None:
-        from genrescope.apps.cli.render import printable
+        from genrescope.apps.cli.text import printable
 
         count = self.actions
         will = "got" if self.tagger is not None else "would get"
@@ -387,7 +389,8 @@ class _Work:
         """A line to copy, which is not to be broken between words."""
         import sys
 
-        from genrescope.apps.cli.render import console, printable
+        from genrescope.apps.cli.render import console
+        from genrescope.apps.cli.text import printable
 
         console(sys.stderr).print(printable(line), soft_wrap=True)
 

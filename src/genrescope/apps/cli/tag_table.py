@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from genrescope.apps.cli.render import NOT_SURE, colour, console, fit, percent, printable
-from genrescope.apps.cli.sinks import dump
+from genrescope.apps.cli.render import colour, console, fit
+from genrescope.apps.cli.text import NOT_SURE, dump, percent, printable
 from genrescope.catalog.spreadsheet import guarded, guarded_path
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from genrescope.learn.teach import Taught
+    from genrescope.learn.teach.lesson import Taught
 
 __all__ = ["teach"]
 
@@ -92,8 +92,8 @@ def teach(
     whether more tracks would help, and which tracks look as if they were in the wrong place.
     """
     from genrescope.apps.cli.interrupts import resumable
-    from genrescope.learn.teach import TeachSettings
-    from genrescope.learn.teach import teach as learn
+    from genrescope.learn.teach.lesson import TeachSettings
+    from genrescope.learn.teach.lesson import teach as learn
 
     settings = TeachSettings(
         encoders=tuple(encoder) if encoder else None,
@@ -173,8 +173,9 @@ class _Watch:
 def _print(taught: Taught, out: Path, index: Path | None) -> None:
     from rich.text import Text
 
-    from genrescope.apps.cli.render import console, paragraph, printable
+    from genrescope.apps.cli.render import console, paragraph
     from genrescope.apps.cli.scores import format_scores
+    from genrescope.apps.cli.text import printable
 
     screen = console()
     screen.print(format_scores(taught.bundle.card["metrics"]["scores"], width=screen.width))

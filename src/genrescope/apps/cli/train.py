@@ -68,8 +68,8 @@ def default(
     """
     import os
 
-    from genrescope.learn.default import train_default
-    from genrescope.learn.recipe import Recipe
+    from genrescope.learn.train.default import train_default
+    from genrescope.learn.train.recipe import Recipe
 
     recipe = Recipe(seed=seed, folds=folds)
     if epochs is not None:

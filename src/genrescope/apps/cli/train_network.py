@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genrescope.learn.architectures import ARCHITECTURES, Architecture
+from genrescope.learn.deep.architectures import ARCHITECTURES, Architecture
 
 __all__ = ["add_networks"]
 
@@ -132,7 +132,7 @@ def _command(architecture: Architecture) -> Callable[..., None]:
         ] = False,
     ) -> None:
         from genrescope.apps.cli.model import read_options
-        from genrescope.learn.architectures import find
+        from genrescope.learn.deep.architectures import find
         from genrescope.learn.deep.plan import Plan
         from genrescope.learn.deep.settings import read_settings, settings_for
 

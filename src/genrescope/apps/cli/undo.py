@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
@@ -94,11 +95,10 @@ def _undo(
     split_links: bool,
     as_json: bool,
 ) -> int:
-    from genrescope.apps.cli.render import printable
-    from genrescope.apps.cli.sinks import dump, stdout
+    from genrescope.apps.cli.text import dump, printable
     from genrescope.errors import GenrescopeError
 
-    out = stdout()
+    out = sys.stdout
     states: Counter[str] = Counter()
     code = 0
     try:
@@ -161,9 +161,9 @@ def _as_json(result: Undone, dump: Any) -> str:
 
 
 def _list(journal: Journal, given: list[str], *, as_json: bool) -> None:
-    from genrescope.apps.cli.sinks import dump, stdout
+    from genrescope.apps.cli.text import dump
 
-    out = stdout()
+    out = sys.stdout
     runs = journal.runs()
     if given:
         numbers = {wanted["run"] for wanted in _wanted(given) if "run" in wanted}
@@ -198,7 +198,8 @@ def _print(runs: list[RunSummary], *, more: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from genrescope.apps.cli.render import console, printable
+    from genrescope.apps.cli.render import console
+    from genrescope.apps.cli.text import printable
 
     screen = console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.apps.cli import tag_options as options
-from genrescope.apps.cli.interrupts import Interrupts, silence_stdout
+from genrescope.apps.cli.interrupts import Interrupts
+from genrescope.apps.cli.terminal import silence_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +140,7 @@ def watch(
 
 
 def _tell_trouble(folder: Path, why: str) -> None:
-    from genrescope.apps.cli.render import printable
+    from genrescope.apps.cli.text import printable
 
     what = f"cannot be read ({why}); it is tried again" if why else "can be read again"
     typer.echo(f"{printable(folder)}: {what}", err=True)
@@ -163,7 +165,7 @@ class _Work:
 
     def run(self) -> None:
         """Look and take, until Ctrl-C."""
-        from genrescope.apps.cli.render import printable
+        from genrescope.apps.cli.text import printable
 
         typer.echo(f"watching {printable(self.watcher.root)}; Ctrl-C ends it", err=True)
         while True:
@@ -242,8 +244,8 @@ class _Work:
         if self.jsonl:
             self._print_json({**proposal.to_dict(), "written": writes})
             return
-        from genrescope.apps.cli.render import percent, printable
         from genrescope.apps.cli.tag_table import outcome
+        from genrescope.apps.cli.text import percent, printable
 
         share = "" if proposal.confidence is None else f" {percent(proposal.confidence)}"
         now = (
@@ -253,7 +255,7 @@ class _Work:
         self._print(f"{self._name(proposal.path)}: {now}{outcome(proposal)}{share}{done}")
 
     def _failure(self, failure: FailedPrediction) -> None:
-        from genrescope.apps.cli.render import printable
+        from genrescope.apps.cli.text import printable
 
         self.failed += 1
         if self.jsonl:
@@ -263,23 +265,22 @@ class _Work:
             self._print(f"{self._name(failure.path)}: {printable(message)}")
 
     def _name(self, path: Path | None) -> str:
-        from genrescope.apps.cli.render import printable
+        from genrescope.apps.cli.text import printable
 
         if path is not None and path.is_relative_to(self.watcher.root):
             path = path.relative_to(self.watcher.root)
         return printable(path)
 
     def _print_json(self, entry: dict[str, Any]) -> None:
-        from genrescope.apps.cli.sinks import dump, stdout
+        from genrescope.apps.cli.text import dump
 
-        out = stdout()
+        out = sys.stdout
         out.write(dump(entry, encoding=out.encoding) + "\n")
         out.flush()
 
     def _print(self, line: str) -> None:
-        from genrescope.apps.cli.sinks import stdout
 
-        out = stdout()
+        out = sys.stdout
         out.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
         out.flush()
 
