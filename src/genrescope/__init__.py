@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genrescope.audio.decode import read_audio
@@ -26,13 +26,14 @@ _WHERE = {
     "read_audio": "genrescope.audio.decode",
 }
 
+if not TYPE_CHECKING:  # a checker of types would take every misspelt name for one that is here
 
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        import importlib
+    def __getattr__(name: str) -> object:
+        if name in _WHERE:
+            import importlib
 
-        return getattr(importlib.import_module(_WHERE[name]), name)
-    raise AttributeError(f"module 'genrescope' has no attribute {name!r}")
+            return getattr(importlib.import_module(_WHERE[name]), name)
+        raise AttributeError(f"module 'genrescope' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
