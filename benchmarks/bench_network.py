@@ -69,7 +69,7 @@ def _inference(network: str, batch: int, repeats: int, turns: int) -> dict[str, 
     import onnxruntime
     import torch
 
-    from genrescope.learn.architectures import find
+    from genrescope.learn.deep.architectures import find
     from genrescope.learn.deep.export import plain_graph
 
     net, x, _ = _made(network, batch)
@@ -117,7 +117,7 @@ def _made(network: str, batch: int) -> tuple[Any, Any, Any]:
     """A network, inputs and genres, the same each time."""
     import torch
 
-    from genrescope.learn.architectures import build, find
+    from genrescope.learn.deep.architectures import build, find
 
     torch.manual_seed(0)
     architecture = find(network)
@@ -146,7 +146,7 @@ def _plain_step(network: str, batch: int) -> Callable[[], float]:
 def _our_step(network: str, batch: int, folder: Path, precision: str) -> Callable[[], float]:
     import torch
 
-    from genrescope.learn.architectures import find
+    from genrescope.learn.deep.architectures import find
     from genrescope.learn.deep.loop import Job, _Training
     from genrescope.learn.deep.parallel import World
     from genrescope.learn.deep.settings import settings_for

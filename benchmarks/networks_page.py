@@ -17,8 +17,8 @@ from benchmarks.networks_plan import ENTRIES, FOLDS, Entry, folder_of
 from genrescope.catalog.splits import group_folds
 from genrescope.catalog.storage import atomic
 from genrescope.explain import ink
-from genrescope.learn.architectures import build, count_parameters, find, parse_options
 from genrescope.learn.card_parts import cross_cooled
+from genrescope.learn.deep.architectures import build, count_parameters, find, parse_options
 from genrescope.learn.deep.curves import read_curves
 from genrescope.learn.deep.data import FrameData
 from genrescope.learn.evaluate import score

@@ -23,9 +23,9 @@ from genrescope.audio import frames
 from genrescope.catalog.storage import atomic
 from genrescope.learn.card_parts import cross_cooled
 from genrescope.learn.evaluate import Scores, paired_difference, score
-from genrescope.learn.recipe import Recipe, Run, teach
-from genrescope.learn.statnet import FrontScale, fit_front_scale
-from genrescope.learn.training import NetSettings, StatLearner, soft_targets, train_net
+from genrescope.learn.train.recipe import Recipe, Run, teach
+from genrescope.learn.train.statnet import FrontScale, fit_front_scale
+from genrescope.learn.train.training import NetSettings, StatLearner, soft_targets, train_net
 
 Floats = NDArray[np.float64]
 SEEDS = (0,)

@@ -68,11 +68,11 @@ def _study(data_folder: Path, run: Path) -> str:
     import numpy as np
 
     from genrescope.catalog.prepared import load_prepared
-    from genrescope.learn.hierarchy_study import read_answers, read_tree_data
-    from genrescope.learn.known_scores import measure, report
-    from genrescope.learn.known_space import KnownData, KnownSettings, fit_space
-    from genrescope.learn.known_training import known_part
-    from genrescope.learn.statnet import fit_front_scale
+    from genrescope.learn.studies.hierarchy import read_answers, read_tree_data
+    from genrescope.learn.train.known import known_part
+    from genrescope.learn.train.known_scores import measure, report
+    from genrescope.learn.train.known_space import KnownData, KnownSettings, fit_space
+    from genrescope.learn.train.statnet import fit_front_scale
 
     read = read_tree_data(data_folder / "fma", run)
     prepared = load_prepared(data_folder / "fma")
@@ -182,10 +182,10 @@ def _stability(data: Any, new: Any, folder: Path) -> str:
     from genrescope.audio import frames
     from genrescope.audio.decode import read_audio
     from genrescope.catalog.prepared import load_prepared
-    from genrescope.learn.augment import band_limited, draw_cutoffs
-    from genrescope.learn.known import PART_NAME, KnownTracks
-    from genrescope.learn.known_scores import own_places
-    from genrescope.learn.parts import Part
+    from genrescope.learn.parts.base import Part
+    from genrescope.learn.parts.known import PART_NAME, KnownTracks
+    from genrescope.learn.train.augment import band_limited, draw_cutoffs
+    from genrescope.learn.train.known_scores import own_places
 
     known = KnownTracks(Part.of(PART_NAME, new))
     positions = known.tracks.positions

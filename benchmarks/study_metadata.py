@@ -49,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     from genrescope.catalog.prepared import load_prepared
     from genrescope.catalog.storage import atomic
-    from genrescope.learn.about import table_abouts
-    from genrescope.learn.fusion_training import FusionRecipe
-    from genrescope.learn.hierarchy_study import read_answers, read_tree_data
-    from genrescope.learn.metadata_study import metadata_study, study_markdown
-    from genrescope.learn.sentences import SentenceEncoder
+    from genrescope.learn.parts.about import table_abouts
+    from genrescope.learn.studies.hierarchy import read_answers, read_tree_data
+    from genrescope.learn.studies.metadata import metadata_study, study_markdown
+    from genrescope.learn.studies.sentences import SentenceEncoder
+    from genrescope.learn.train.fusion import FusionRecipe
 
     torch.set_num_threads(1)
     data = read_tree_data(given.data, given.run)

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     import torch
 
-    from genrescope.learn.hierarchy_study import read_tree_data, study_subgenres, write_page
+    from genrescope.learn.studies.hierarchy import read_tree_data, study_subgenres, write_page
 
     torch.set_num_threads(1)
     study = study_subgenres(read_tree_data(given.data, given.run), seed=given.seed)

@@ -28,13 +28,13 @@ from genrescope.catalog.prepared import load_prepared
 from genrescope.catalog.speech import STORIES, VOICES, has_speech, speak
 from genrescope.catalog.splits import group_folds
 from genrescope.errors import AudioError
-from genrescope.learn.augment import band_limited, draw_cutoffs
 from genrescope.learn.bundle import Bundle
 from genrescope.learn.calibrate import apply_temperature
 from genrescope.learn.card_parts import cross_cooled
-from genrescope.learn.familiarity import Familiarity, heard_to_hz
-from genrescope.learn.familiarity_training import LEAST_HZ, familiar_part, held_out, make_sounds
-from genrescope.learn.parts import Part
+from genrescope.learn.parts.base import Part
+from genrescope.learn.parts.familiarity import Familiarity, heard_to_hz
+from genrescope.learn.train.augment import band_limited, draw_cutoffs
+from genrescope.learn.train.familiarity import LEAST_HZ, familiar_part, held_out, make_sounds
 
 LENGTHS = (20.0, 10.0, 5.0, 3.0, 2.0, 1.0, 0.5)  # s
 CUTS = (8_000.0, 5_500.0, 4_000.0, 3_500.0, 2_000.0)  # Hz
@@ -168,9 +168,9 @@ def shortened(data: Any, y: NDArray[Any], folds: NDArray[Any], run: Path, cool: 
     """
     import lightgbm
 
-    from genrescope.learn.default import _log_probabilities
-    from genrescope.learn.recipe import Members, Recipe
-    from genrescope.learn.statnet import FrontScale
+    from genrescope.learn.train.default import _log_probabilities
+    from genrescope.learn.train.recipe import Members, Recipe
+    from genrescope.learn.train.statnet import FrontScale
 
     def stored(path: Path) -> dict[str, NDArray[np.float32]]:
         with np.load(path, allow_pickle=False) as arrays:

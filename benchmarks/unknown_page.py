@@ -13,7 +13,7 @@ from genrescope.catalog.not_music import KINDS
 from genrescope.catalog.storage import atomic
 from genrescope.explain import ink
 from genrescope.learn.resampling import artist_units, interval, resamples, sum_by_unit
-from genrescope.learn.selective import Coverage, Selective, conformal_coverage, selective
+from genrescope.learn.studies.selective import Coverage, Selective, conformal_coverage, selective
 
 Floats = NDArray[np.float64]
 FIGURE = "not-sure-risk"

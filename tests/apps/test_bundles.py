@@ -11,7 +11,7 @@ import yaml
 
 from genrescope.apps.hub_page import hub_page
 from genrescope.learn.bundle import Bundle
-from genrescope.learn.hub import HubName, find_pulled
+from genrescope.learn.hub.pulled import HubName, find_pulled
 from tests.apps.test_imports import HEAVY, loaded
 from tests.apps.test_train import in_process
 from tests.learn.hub_stand_in import TOKEN, Hub, hub_stand_in, use

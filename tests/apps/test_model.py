@@ -65,7 +65,7 @@ def test_the_table_as_json_of_another_input(run: Command) -> None:
 
 
 def test_the_list(run: Command) -> None:
-    from genrescope.learn.architectures import ARCHITECTURES
+    from genrescope.learn.deep.architectures import ARCHITECTURES
 
     shown = run("model", "list").stdout
     rows = json.loads(run("model", "list", "--json").stdout)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from genrescope.apps.cli.main import app
-from genrescope.learn.company import COMPANY
+from genrescope.learn.parts.company import COMPANY
 
 
 @pytest.mark.data

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from genrescope.learn.bundle import Bundle
-from genrescope.learn.recipe import Recipe
+from genrescope.learn.train.recipe import Recipe
 from tests.apps.command import COMMAND, environment
 from tests.apps.test_imports import HEAVY, loaded
 from tests.learn.small_data import GENRES, make_prepared
@@ -113,7 +113,7 @@ def test_wrong_data_is_one_clear_line(
 def test_the_numbers_reach_the_recipe_and_the_card(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from genrescope.learn import default as module
+    from genrescope.learn.train import default as module
 
     asked: dict[str, Any] = {}
 

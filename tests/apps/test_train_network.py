@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from genrescope.learn.architectures import ARCHITECTURES
 from genrescope.learn.bundle import Bundle
+from genrescope.learn.deep.architectures import ARCHITECTURES
 from genrescope.learn.deep.loop import CHECKPOINT
 from genrescope.learn.deep.state import read_tensors
 from tests.apps.command import COMMAND, environment

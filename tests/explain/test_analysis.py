@@ -18,8 +18,8 @@ from genrescope.errors import DataError
 from genrescope.explain.analysis.effects import FeatureEffect, Labels, feature_effects
 from genrescope.explain.analysis.table import analyse, spearman
 from genrescope.explain.analysis.words import describe
+from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.paired import holm
-from genrescope.learn.tabular import TabularData
 
 GENRES = ("Folk", "Hip-Hop", "Rock")
 
@@ -294,7 +294,7 @@ def test_refuses_an_empty_table() -> None:
 
 @pytest.mark.data
 def test_echonest_energy_leads(data_dir: Path) -> None:
-    from genrescope.learn.datasets import load_dataset
+    from genrescope.learn.lab.datasets import load_dataset
 
     data = load_dataset("fma-echonest", data_dir / "fma")
     started = time.process_time()

@@ -17,8 +17,8 @@ from sklearn.metrics import confusion_matrix
 
 from genrescope.errors import DataError
 from genrescope.explain.confusion import confusion, similarity_order, wilson_low
-from genrescope.learn.compare import ModelRun, Protocol
-from genrescope.learn.tabular import TabularData
+from genrescope.learn.lab.compare import ModelRun, Protocol
+from genrescope.learn.lab.tabular import TabularData
 
 GENRES = ("Blues", "Folk", "Metal", "Rock")
 

@@ -15,7 +15,7 @@ from genrescope.errors import DataError
 from genrescope.explain.filter_figures import write_filters
 from genrescope.explain.filters import Excited, excite, exciting_clips
 from genrescope.explain.trained import load_trained
-from genrescope.learn.architectures import build, find
+from genrescope.learn.deep.architectures import build, find
 from genrescope.learn.deep.state import write_tensors
 from tests.apps.command import run as command
 

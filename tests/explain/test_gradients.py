@@ -19,7 +19,7 @@ from genrescope.explain.why.gradients import (
     score_of_picture,
 )
 from genrescope.explain.why.saliency import deletion, occlude, rank_correlation
-from genrescope.learn.architectures import build, find
+from genrescope.learn.deep.architectures import build, find
 
 NETS = ("naive-cnn@1x64x64", "compact-cnn@1x64x64", "cs464-cnn@1x64x64")
 

@@ -22,8 +22,8 @@ from genrescope.explain.importance.models import Explanations, explain_models
 from genrescope.explain.importance.shapley import contributions, fit_boosting, probabilities
 from genrescope.explain.importance.shuffling import shuffle_losses, smoothed, trees_of
 from genrescope.explain.importance.types import Importance
-from genrescope.learn.protocol import make_protocol
-from genrescope.learn.tabular import TabularData
+from genrescope.learn.lab.protocol import make_protocol
+from genrescope.learn.lab.tabular import TabularData
 
 GENRES = ("Folk", "Hip-Hop", "Rock")
 D = 8

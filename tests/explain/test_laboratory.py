@@ -12,7 +12,7 @@ import pytest
 from genrescope.errors import DataError, SplitError
 from genrescope.explain.laboratory import LabSettings, run_lab
 from genrescope.explain.report.summary import summary
-from genrescope.learn.tabular import TabularData
+from genrescope.learn.lab.tabular import TabularData
 
 MODELS = ("ridge", "gaussian_nb", "decision_tree")
 SETTINGS = LabSettings(models=MODELS, folds=3)

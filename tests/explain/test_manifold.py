@@ -23,7 +23,7 @@ from genrescope.explain.maps import tsne
 from genrescope.explain.maps.drawn import Map
 from genrescope.explain.maps.making import discriminant_axes, left_out, make_maps, place
 from genrescope.explain.maps.quality import map_quality, nearest, sample
-from genrescope.learn.tabular import TabularData
+from genrescope.learn.lab.tabular import TabularData
 
 
 def made_up(

@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 from genrescope.explain.teach_page import write_teach_page
-from genrescope.learn.teach import TeachSettings, teach
+from genrescope.learn.teach.lesson import TeachSettings, teach
 from tests.explain.browser import opened
 from tests.learn.teach_tracks import write_collection
 

@@ -134,7 +134,7 @@ def test_a_page_of_somebody_else_stays(why: Why, tmp_path: Path) -> None:
 def test_a_recogniser_in_its_run_is_looked_into(why: Why, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from genrescope.explain.why.network import maps_of, run_of
-    from genrescope.learn.architectures import FRAMES_SHAPE, build, find
+    from genrescope.learn.deep.architectures import FRAMES_SHAPE, build, find
     from genrescope.learn.deep.state import write_tensors
 
     torch.manual_seed(0)

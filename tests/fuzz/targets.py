@@ -415,9 +415,9 @@ def _parts(data: bytes) -> None:
 
     from genrescope.audio import frames
     from genrescope.errors import GenrescopeError
-    from genrescope.learn.about import About
     from genrescope.learn.bundle import Bundle
-    from genrescope.learn.company import Company
+    from genrescope.learn.parts.about import About
+    from genrescope.learn.parts.company import Company
     from genrescope.learn.prediction import Prediction
     from genrescope.learn.recogniser import Recogniser
 

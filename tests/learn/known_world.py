@@ -6,7 +6,7 @@ import numpy as np
 
 from genrescope.audio import frames
 from genrescope.catalog.splits import group_folds
-from genrescope.learn.known_space import KnownData
+from genrescope.learn.train.known_space import KnownData
 
 GENRES = ("Folk", "Hip-Hop", "Pop", "Rock")
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from genrescope.errors import BundleError
 from genrescope.learn import graphs
 from genrescope.learn.bundle import Bundle, write_bundle
-from genrescope.learn.parts import NewPart
+from genrescope.learn.parts.base import NewPart
 from tests.learn.tinybundle import make_card, make_graph
 
 

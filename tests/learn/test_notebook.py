@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from genrescope.catalog.genres import GENRE_COLOURS
-from genrescope.learn.compare import ModelRun
 from genrescope.learn.evaluate import Scores, score
-from genrescope.learn.leaderboard import Leaderboard, LeaderRow
+from genrescope.learn.lab.compare import ModelRun
+from genrescope.learn.lab.leaderboard import Leaderboard, LeaderRow
 from genrescope.learn.notebook import prediction_html
 from genrescope.learn.prediction import Moment, Prediction
 

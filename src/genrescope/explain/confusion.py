@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DataError, MissingExtraError
-from genrescope.learn.compare import ModelRun, Protocol
+from genrescope.learn.lab.compare import ModelRun, Protocol
+from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.resampling import check_predictions
-from genrescope.learn.tabular import TabularData
 
 try:
     from scipy.cluster.hierarchy import leaves_list, linkage

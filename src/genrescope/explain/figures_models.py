@@ -33,9 +33,9 @@ from genrescope.explain.marks import cells, names_down, number, only_x, plain_lo
 if TYPE_CHECKING:
     from genrescope.explain.confusion import Confusion
     from genrescope.explain.importance.types import Importance, TrackExplanation
-    from genrescope.learn.ensembles import EnsembleGain
     from genrescope.learn.evaluate import Scores
-    from genrescope.learn.leaderboard import Leaderboard
+    from genrescope.learn.lab.ensembles import EnsembleGain
+    from genrescope.learn.lab.leaderboard import Leaderboard
 
 __all__ = [
     "accuracies",

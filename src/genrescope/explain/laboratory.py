@@ -35,12 +35,12 @@ from genrescope.explain.maps.making import left_out, make_maps
 from genrescope.explain.report.reference import REFERENCES
 from genrescope.explain.report.summary import summary
 from genrescope.explain.report.writing import LabResult, ReportPaths, write_report
-from genrescope.learn.classic import classifiers
-from genrescope.learn.compare import ModelRun, run_models
-from genrescope.learn.ensembles import ensemble_gains, ensemble_runs
-from genrescope.learn.leaderboard import leaderboard
-from genrescope.learn.protocol import Protocol, make_protocol
-from genrescope.learn.tabular import TabularData
+from genrescope.learn.lab.classic import classifiers
+from genrescope.learn.lab.compare import ModelRun, run_models
+from genrescope.learn.lab.ensembles import ensemble_gains, ensemble_runs
+from genrescope.learn.lab.leaderboard import leaderboard
+from genrescope.learn.lab.protocol import Protocol, make_protocol
+from genrescope.learn.lab.tabular import TabularData
 
 if TYPE_CHECKING:
     from genrescope.audio.scale import Cluster
@@ -72,7 +72,7 @@ class LabSettings:
     preset : {"default", "cs464"}
         Settings of the classifiers: sensible ones, or those of the 2022 study.
     protocol : {"folds", "official", "random"}
-        Who is trained on and who is scored: see :func:`~genrescope.learn.compare.make_protocol`.
+        Who is trained on and who is scored: see :func:`~genrescope.learn.lab.compare.make_protocol`.
     folds : int >= 2
         Of the cross-validation.
     models : tuple of str
@@ -124,7 +124,7 @@ def run_lab(
     Parameters
     ----------
     data : TabularData
-        The table, from :mod:`genrescope.learn.datasets` or :mod:`genrescope.learn.tables`.
+        The table, from :mod:`genrescope.learn.lab.datasets` or :mod:`genrescope.learn.lab.tables`.
     out : Path
         Folder of the report: ``index.html``, ``figures``, ``tables``, ``results.json``,
         ``summary.md``, and what was computed in ``cache``.
@@ -136,7 +136,7 @@ def run_lab(
         Models that are fitted side by side; by default one a processor core.
     report : callable, optional
         Told (event, facts): "stage" with the name of what begins, and the events of
-        :func:`~genrescope.learn.compare.run_models`.
+        :func:`~genrescope.learn.lab.compare.run_models`.
     cluster : Cluster, optional
         Where models are fitted in place of here; its workers must see `out`.
 

@@ -34,9 +34,9 @@ from genrescope.explain.ink import (
 from genrescope.explain.page import policy, render, template
 from genrescope.explain.signal.excerpt import encode_sound, read_excerpt
 from genrescope.learn.evaluate import Scores
-from genrescope.learn.learning_curve import LearningCurve
-from genrescope.learn.mislabelled import Doubtful
-from genrescope.learn.teach import Taught
+from genrescope.learn.teach.learning_curve import LearningCurve
+from genrescope.learn.teach.lesson import Taught
+from genrescope.learn.teach.mislabelled import Doubtful
 
 try:
     from markupsafe import Markup

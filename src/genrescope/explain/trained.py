@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.errors import DataError, MissingExtraError
-from genrescope.learn.architectures import FRAMES_SHAPE, Architecture, build, find
+from genrescope.learn.deep.architectures import FRAMES_SHAPE, Architecture, build, find
 
 try:
     import torch

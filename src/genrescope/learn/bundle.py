@@ -33,7 +33,7 @@ from genrescope.learn.graphs import (
     parse_object,
     read_limited,
 )
-from genrescope.learn.parts import (
+from genrescope.learn.parts.base import (
     NewPart,
     Part,
     describe_parts,
@@ -100,7 +100,7 @@ class Bundle:
         ----------
         path_or_name : str or path-like
             ``"default"`` for the bundle of the package, ``"hub:OWNER/NAME@REVISION"`` for one
-            that was pulled (see :mod:`genrescope.learn.hub`), else the folder of a bundle.
+            that was pulled (see :mod:`genrescope.learn.hub.pulled`), else the folder of a bundle.
 
         Returns
         -------
@@ -329,7 +329,7 @@ def _folder_of(path_or_name: str | os.PathLike[str]) -> Path:
             )
         return folder
     if os.fspath(path_or_name).startswith("hub:"):
-        from genrescope.learn.hub import resolve_bundle
+        from genrescope.learn.hub.pulled import resolve_bundle
 
         return resolve_bundle(os.fspath(path_or_name))
     folder = Path(path_or_name)

@@ -15,7 +15,7 @@ from genrescope.catalog.genres import GENRE_COLOURS
 
 if TYPE_CHECKING:
     from genrescope.learn.evaluate import Scores
-    from genrescope.learn.leaderboard import Leaderboard
+    from genrescope.learn.lab.leaderboard import Leaderboard
     from genrescope.learn.prediction import Prediction
 
 __all__ = ["leaderboard_html", "prediction_html", "scores_html"]
@@ -107,7 +107,7 @@ def leaderboard_html(board: Leaderboard) -> str:
     Parameters
     ----------
     board : Leaderboard
-        From :func:`genrescope.learn.leaderboard.leaderboard`.
+        From :func:`genrescope.learn.lab.leaderboard.leaderboard`.
 
     Returns
     -------

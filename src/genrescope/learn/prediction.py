@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from genrescope.errors import DataError
 from genrescope.learn.calibrate import prediction_set
-from genrescope.learn.known import Neighbour
+from genrescope.learn.parts.known import Neighbour
 
 __all__ = ["Branch", "FailedPrediction", "Moment", "Prediction", "ranked"]
 

@@ -31,13 +31,13 @@ from genrescope.errors import (
     DataError,
     GenrescopeError,
 )
-from genrescope.learn.about import About
 from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
-from genrescope.learn.company import Company
-from genrescope.learn.familiarity import Familiarity
-from genrescope.learn.fusion import MetadataHead
-from genrescope.learn.hierarchy import TreeHead
-from genrescope.learn.known import KnownTracks
+from genrescope.learn.parts.about import About
+from genrescope.learn.parts.company import Company
+from genrescope.learn.parts.familiarity import Familiarity
+from genrescope.learn.parts.fusion import MetadataHead
+from genrescope.learn.parts.hierarchy import TreeHead
+from genrescope.learn.parts.known import KnownTracks
 from genrescope.learn.prediction import Branch, FailedPrediction, Moment, Prediction, ranked
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Recogniser:
         """Judge the tracks of each artist together.
 
         Most artists keep to few genres. So what the sound of an artist's other tracks says counts
-        for each of them; no label enters. See :mod:`genrescope.learn.company`.
+        for each of them; no label enters. See :mod:`genrescope.learn.parts.company`.
 
         Parameters
         ----------

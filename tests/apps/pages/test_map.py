@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from genrescope.learn.bundle import Bundle
-from genrescope.learn.known_training import known_part
-from genrescope.learn.parts import describe_parts
+from genrescope.learn.parts.base import describe_parts
+from genrescope.learn.train.known import known_part
 from tests.learn.known_world import make_known
 
 # How many pixels are of a colour, laid over the ground more or less thickly.

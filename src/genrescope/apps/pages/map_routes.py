@@ -16,11 +16,11 @@ from genrescope.apps.pages.library_rows import Query
 from genrescope.apps.pages.theme import genre_marks
 from genrescope.apps.service.problems import problem_of, respond
 from genrescope.errors import DataError, GenrescopeError
-from genrescope.learn.known import ALIKE
+from genrescope.learn.parts.known import ALIKE
 
 if TYPE_CHECKING:
     from genrescope.apps.pages.library_rows import Row
-    from genrescope.learn.known import KnownTracks, Neighbour
+    from genrescope.learn.parts.known import KnownTracks, Neighbour
 
 __all__ = ["add_routes", "knows_tracks"]
 

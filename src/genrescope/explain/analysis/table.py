@@ -17,8 +17,8 @@ from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.analysis.densities import Distribution, distribution
 from genrescope.explain.analysis.effects import FeatureEffect, Labels, feature_effects, plain, ranks
 from genrescope.explain.analysis.words import describe
+from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.resampling import artist_units
-from genrescope.learn.tabular import TabularData
 
 try:
     from scipy.cluster.hierarchy import leaves_list, linkage

@@ -19,9 +19,9 @@ from genrescope.explain.analysis.words import plural
 from genrescope.explain.importance.shuffling import shuffle_losses, trees_of
 from genrescope.explain.importance.types import Importance
 from genrescope.explain.importance.words import misleads
-from genrescope.learn.protocol import Protocol
+from genrescope.learn.lab.protocol import Protocol
+from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.resampling import artist_units, resamples, sum_by_unit
-from genrescope.learn.tabular import TabularData
 
 try:
     from sklearn.ensemble import RandomForestClassifier

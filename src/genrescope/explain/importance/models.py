@@ -42,9 +42,9 @@ from genrescope.explain.importance.shapley import (
 from genrescope.explain.importance.shapley import probabilities as boosted
 from genrescope.explain.importance.types import Explanations, Importance, TrackExplanation
 from genrescope.explain.importance.words import conclude
-from genrescope.learn.protocol import Protocol
+from genrescope.learn.lab.protocol import Protocol
+from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.resampling import artist_units
-from genrescope.learn.tabular import TabularData
 
 try:
     import lightgbm

@@ -24,7 +24,7 @@ from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.maps import tsne
 from genrescope.explain.maps.drawn import CLIP, Map, Projection, read_map, write_map
 from genrescope.explain.maps.quality import NEIGHBOURS, MapQuality, map_quality, sample
-from genrescope.learn.tabular import TabularData
+from genrescope.learn.lab.tabular import TabularData
 
 try:
     from sklearn.covariance import ledoit_wolf

@@ -27,7 +27,7 @@ from genrescope.learn.evaluate import score
 
 if TYPE_CHECKING:
     from genrescope.explain.report.writing import LabResult
-    from genrescope.learn.leaderboard import LeaderRow
+    from genrescope.learn.lab.leaderboard import LeaderRow
 
 __all__ = [
     "classifiers_section",

@@ -18,10 +18,10 @@ from genrescope.audio import frames
 from genrescope.catalog.splits import group_folds, holdout
 from genrescope.catalog.storage import atomic
 from genrescope.errors import MissingExtraError
-from genrescope.learn.architectures import FRAMES_SHAPE, build, count_parameters
 from genrescope.learn.bundle import Bundle, write_bundle
 from genrescope.learn.calibrate import apply_temperature, fit_temperature
 from genrescope.learn.card_parts import cross_cooled, decisions
+from genrescope.learn.deep.architectures import FRAMES_SHAPE, build, count_parameters
 from genrescope.learn.deep.card import Judged, network_card
 from genrescope.learn.deep.curves import draw_curves, write_curves
 from genrescope.learn.deep.data import Feed, FrameData

@@ -16,9 +16,9 @@ import numpy as np
 
 from genrescope.audio import frames
 from genrescope.errors import MissingExtraError, TrainingError
-from genrescope.learn.architectures import DENSE_SHAPE, Architecture
+from genrescope.learn.deep.architectures import DENSE_SHAPE, Architecture
 from genrescope.learn.deep.data import picture
-from genrescope.learn.export import OPSET
+from genrescope.learn.train.export import OPSET
 
 try:
     import torch
@@ -27,7 +27,7 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have torch
     raise MissingExtraError("exporting", extra="deep", package="torch") from error
 
-from genrescope.learn.framenet import split_row
+from genrescope.learn.train.framenet import split_row
 
 __all__ = ["network_graph", "pair_columns", "plain_graph"]
 
@@ -70,8 +70,8 @@ def network_graph(
     Returns
     -------
     bytes
-        A serialised ONNX model, as :func:`genrescope.learn.export.build_graph` makes it: input
-        ``features`` float32 [batch, windows, n_features], outputs ``probabilities``
+        A serialised ONNX model, as :func:`genrescope.learn.train.export.build_graph` makes it:
+        input ``features`` float32 [batch, windows, n_features], outputs ``probabilities``
         [batch, n_genres] and ``window_probabilities`` [batch, windows, n_genres]. Large weights
         are in float16.
 

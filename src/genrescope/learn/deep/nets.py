@@ -12,13 +12,13 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have torch
     raise MissingExtraError("networks", extra="deep", package="torch") from error
 
-from genrescope.learn.framenet import FrameNet
+from genrescope.learn.train.framenet import FrameNet
 
 __all__ = ["FrameClassifier"]
 
 
 class FrameClassifier(nn.Module):
-    """A :class:`~genrescope.learn.framenet.FrameNet` that takes a picture and the dense MFCC.
+    """A :class:`~genrescope.learn.train.framenet.FrameNet` that takes a picture and the dense MFCC.
 
     Parameters
     ----------

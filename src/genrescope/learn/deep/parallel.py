@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrescope.errors import MissingExtraError, TrainingError
-from genrescope.learn.training import pick_device
+from genrescope.learn.train.training import pick_device
 
 try:
     import torch

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrescope.errors import MissingExtraError, TrainingError
-from genrescope.learn.architectures import Architecture
+from genrescope.learn.deep.architectures import Architecture
 from genrescope.learn.deep.settings import TrainSettings
 
 try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genrescope.errors import TrainingError
-from genrescope.learn.architectures import Architecture
+from genrescope.learn.deep.architectures import Architecture
 
 __all__ = ["PRESETS", "Augmentation", "TrainSettings", "read_settings", "settings_for"]
 
@@ -181,7 +181,7 @@ def settings_for(
 
     Examples
     --------
-    >>> from genrescope.learn.architectures import find
+    >>> from genrescope.learn.deep.architectures import find
     >>> settings_for(find("cs464-cnn"), preset="cs464-adam", epochs=5).epochs
     5
     """

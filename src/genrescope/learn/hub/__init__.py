@@ -1,0 +1,1 @@
+"""Bundles on the Hugging Face Hub: by name, pulled and pushed."""

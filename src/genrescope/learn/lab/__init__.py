@@ -1,0 +1,1 @@
+"""The laboratory: any table, any classifier, the same folds, a leaderboard."""

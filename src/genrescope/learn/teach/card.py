@@ -1,0 +1,244 @@
+"""A taught head as a bundle: its graph and its card."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genrescope.errors import MissingExtraError
+from genrescope.learn.card_parts import decisions, score_row
+from genrescope.learn.evaluate import Scores
+from genrescope.learn.resampling import Floats, Ints
+from genrescope.learn.teach.head import LIMIT, GenreHead
+
+__all__ = ["TARGETS", "decide", "head_graph", "make_card", "versions"]
+
+_OPSET = 17
+_IR_VERSION = 8
+_FLOAT, _INT64 = 1, 7
+
+#: Accuracies asked of sure answers: the first that some threshold reaches is taken.
+TARGETS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+_LEVEL = 0.9  # of the sets
+
+
+def head_graph(head: GenreHead, *, n_features: int, temperature: float = 1.0) -> bytes:
+    """The ONNX graph of a fitted head.
+
+    Parameters
+    ----------
+    head : GenreHead
+        Fitted.
+    n_features : int
+        Numbers in a row of the front end.
+    temperature : float > 0
+        The head's own scores, which are cooled once already, are divided by it.
+
+    Returns
+    -------
+    bytes
+        A serialised model: input ``features`` float32 [batch, windows, n_features]; outputs
+        ``probabilities`` [batch, k], pooled over the windows (mean of log-probabilities), and
+        ``window_probabilities`` [batch, windows, k]. The rows to compare with are in float16.
+    """
+    try:
+        from onnx import helper, numpy_helper
+    except ImportError as error:  # pragma: no cover - the tests have it
+        raise MissingExtraError("exporting", extra="train", package="onnx") from error
+    nodes: list[Any] = []
+    weights: list[Any] = []
+
+    def constant(name: str, values: npt.NDArray[Any]) -> str:
+        weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def single(name: str, values: Any) -> str:
+        return constant(name, np.asarray(values, dtype=np.float32))
+
+    def node(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    k = len(head.classes_)
+    half = head.support_.astype(np.float16)
+    support = half.astype(np.float64)  # what the graph compares with
+    cool = head.temperature_ * temperature
+
+    rows = node("Reshape", ["features", constant("flat", np.array([-1, n_features]))], "rows")
+    read = node("Gather", [rows, constant("columns", head.columns_)], "read", axis=1)
+    centred = node("Sub", [read, single("mean", head.mean_)], "centred")
+    scaled = node("Mul", [centred, single("factor", head.factor_)], "scaled")
+    cut = node("Clip", [scaled, single("low", -LIMIT), single("high", LIMIT)], "cut")
+    z = node("Mul", [cut, single("share", head.share_)], "z")
+    turned = node("Cast", [constant("support.f16", half.T.copy())], "support", to=_FLOAT)
+    product = node("MatMul", [z, turned], "product")
+    twice = node("Mul", [product, single("two", 2.0)], "twice")
+    own = node("ReduceSumSquare", [z], "own", axes=[1], keepdims=1)
+    both = node("Add", [own, single("norms", (support**2).sum(axis=1))], "both")
+    distance = node("Sub", [both, twice], "distance.raw")
+    distance = node("Max", [distance, single("zero", 0.0)], "distance")
+    narrowed = node("Mul", [distance, single("width", -head.width_)], "narrowed")
+    kernel = node("Exp", [narrowed], "kernel")
+    answers = node("MatMul", [kernel, single("dual", head.dual_ / cool)], "answers")
+    scores = node("Add", [answers, single("offset", head.offset_ / cool)], "scores")
+    log_p = node("LogSoftmax", [scores], "log_p", axis=1)
+    shape = node("Shape", ["features"], "shape", end=2)
+    genres = constant("genres", np.array([k], dtype=np.int64))
+    target = node("Concat", [shape, genres], "target", axis=0)
+    windows = node("Reshape", [log_p, target], "windows")
+    pooled = node("ReduceMean", [windows], "pooled", axes=[1], keepdims=0)
+    node("Softmax", [pooled], "probabilities", axis=1)
+    node("Softmax", [windows], "window_probabilities", axis=2)
+
+    def tensor(name: str, sizes: list[Any]) -> Any:
+        return helper.make_tensor_value_info(name, _FLOAT, sizes)
+
+    graph = helper.make_graph(
+        nodes,
+        "taught",
+        [tensor("features", ["batch", "windows", n_features])],
+        [
+            tensor("probabilities", ["batch", k]),
+            tensor("window_probabilities", ["batch", "windows", k]),
+        ],
+        weights,
+    )
+    model = helper.make_model(
+        graph,
+        producer_name="genrescope",
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
+
+
+def decide(
+    p: Floats,
+    y: Ints,
+    *,
+    folds: Ints,
+    groups: npt.NDArray[Any],
+    target_accuracy: float | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The sections "abstention" and "conformal" of a card.
+
+    Parameters
+    ----------
+    p : np.ndarray [shape=(n, k)]
+        Calibrated out-of-fold probabilities.
+    y, folds, groups : np.ndarray [shape=(n,)]
+        True genres, fold and group of each track.
+    target_accuracy : float in (0, 1), optional
+        Of sure answers. Default: the highest of :data:`TARGETS` that is proven to be reached,
+        and nearly so without any one fold; having several to choose from makes the proof a
+        little weaker.
+
+    Returns
+    -------
+    dict
+    """
+    targets = TARGETS if target_accuracy is None else (target_accuracy,)
+    for target in targets:
+        sections = decisions(
+            p, y, folds=folds, artists=groups, target_accuracy=target, conformal_level=_LEVEL
+        )
+        found = sections["abstention"]
+        # With few groups a target may be reached on all of them and on hardly any four fifths.
+        if found["threshold"] is not None and 2 * found["coverage"] * len(y) >= found["n_sure"]:
+            break
+    return sections
+
+
+def make_card(
+    *,
+    name: str,
+    genres: Sequence[str],
+    front_end: Mapping[str, Any],
+    scores: Scores,
+    table: Sequence[tuple[str, Scores]],
+    sections: Mapping[str, Any],
+    temperatures: tuple[float, Sequence[float]],
+    training: Mapping[str, Any],
+    teaching: Mapping[str, Any],
+    protocol: str,
+) -> dict[str, Any]:
+    """The card of a taught bundle.
+
+    Parameters
+    ----------
+    name : str
+        Of the bundle.
+    genres : sequence of str
+        In the order of the columns.
+    front_end : mapping
+        ``card_section()`` of the front end.
+    scores : Scores
+        Out-of-fold, of the bundle as it is.
+    table : sequence of (str, Scores)
+        The same for what it is compared with.
+    sections : mapping
+        From :func:`decide`.
+    temperatures : (float, sequence of float)
+        The one in the graph, and the ones of the folds.
+    training, teaching : mapping
+        What was learnt from, and how; "teaching" is for whoever wants to know more.
+    protocol : str
+        How the scores were made.
+
+    Returns
+    -------
+    dict
+    """
+    encoders = [encoder["name"] for encoder in front_end["parameters"]["encoders"]]
+    licences = [
+        f"{encoder['name']}: {encoder['licence']}"
+        for encoder in front_end["parameters"]["encoders"]
+    ]
+    return {
+        "name": name,
+        "version": "1",
+        "description": (
+            f"Recognises {len(genres)} genres that its owner taught it, from "
+            f"{training['tracks']} tracks, by kernel ridge on {' and '.join(encoders)}."
+        ),
+        "genres": list(genres),
+        "front_end": dict(front_end),
+        "training": dict(training),
+        "metrics": {
+            "protocol": protocol,
+            "table": [score_row("as written", scores)]
+            + [score_row(label, other) for label, other in table],
+            "scores": scores.to_dict(),
+        },
+        "calibration": {
+            "method": "temperature on the pooled log-probabilities, fitted on out-of-fold answers",
+            "temperature": temperatures[0],
+            "temperatures_by_fold": list(temperatures[1]),
+            "ece": scores.ece,
+        },
+        **sections,
+        "teaching": dict(teaching),
+        "licence": (
+            "The head belongs to whoever taught it. Encoders, which are not in the bundle: "
+            f"{'; '.join(licences)}."
+        ),
+        "created": time.strftime("%Y-%m-%d"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("genrescope", "numpy", "scikit-learn", "onnx", "onnxruntime"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a source tree that is not installed
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""How the shipped recogniser and its parts are made: recipe, training, export."""
