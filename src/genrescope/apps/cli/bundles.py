@@ -10,7 +10,7 @@ import typer
 from genrescope.apps.cli.text import print_json
 
 if TYPE_CHECKING:
-    from genrescope.learn.hub.pulled.pulled import PulledBundle
+    from genrescope.learn.hub.pulled import PulledBundle
 
 __all__ = ["bundles"]
 
@@ -44,7 +44,7 @@ def list_(
 ) -> None:
     """Show the recognisers that --bundle takes by name. Nothing is fetched."""
     from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
-    from genrescope.learn.hub.pulled.pulled import pulled_bundles
+    from genrescope.learn.hub.pulled import pulled_bundles
 
     shipped = Bundle.load(DEFAULT_BUNDLE)
     rows = [{"name": DEFAULT_BUNDLE, "title": shipped.name, "folder": str(shipped.folder)}]
@@ -89,7 +89,7 @@ def pull(
     """
 
     _quiet_unless_terminal()
-    from genrescope.learn.hub.pulled.transfer import pull_bundle
+    from genrescope.learn.hub.transfer import pull_bundle
 
     found = pull_bundle(name, sha256=sha256, moved=moved)
     if found.moved_from:
@@ -126,7 +126,7 @@ def push(
     """
 
     _quiet_unless_terminal()
-    from genrescope.learn.hub.pulled.transfer import push_bundle
+    from genrescope.learn.hub.transfer import push_bundle
 
     def page(card: Any) -> str:
         from genrescope.apps.hub_page import hub_page
@@ -146,7 +146,7 @@ def remove(
     ] = False,
 ) -> None:
     """Remove a pulled recogniser from this machine."""
-    from genrescope.learn.hub.pulled.pulled import HubName, remove_bundle
+    from genrescope.learn.hub.pulled import HubName, remove_bundle
 
     count = remove_bundle(HubName.parse(name), everything=everything)
     typer.echo(f"removed {count} {'bundle' if count == 1 else 'bundles'}", err=True)

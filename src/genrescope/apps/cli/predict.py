@@ -338,8 +338,8 @@ def _predict_table(path: Path, *, form: str, top: int, details: Details, bundle:
     """Recognise tracks that are only written about."""
     from genrescope.apps.cli import sinks
     from genrescope.learn.bundle import Bundle
-    from genrescope.learn.parts.base.about import read_about_table
-    from genrescope.learn.parts.base.fusion import predict_table
+    from genrescope.learn.parts.about import read_about_table
+    from genrescope.learn.parts.fusion import predict_table
 
     known = Bundle.load(bundle)
     rows = read_about_table(path)

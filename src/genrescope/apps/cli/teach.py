@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from genrescope.learn.teach.lesson.lesson import Taught
+    from genrescope.learn.teach.lesson import Taught
 
 __all__ = ["teach"]
 
@@ -92,8 +92,8 @@ def teach(
     whether more tracks would help, and which tracks look as if they were in the wrong place.
     """
     from genrescope.apps.cli.interrupts import resumable
-    from genrescope.learn.teach.lesson.lesson import TeachSettings
-    from genrescope.learn.teach.lesson.lesson import teach as learn
+    from genrescope.learn.teach.lesson import TeachSettings
+    from genrescope.learn.teach.lesson import teach as learn
 
     settings = TeachSettings(
         encoders=tuple(encoder) if encoder else None,

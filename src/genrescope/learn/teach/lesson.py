@@ -408,7 +408,7 @@ def _write(
             "tracks": len(paths),
             "artists": len(np.unique(lesson.groups)),
             "track_ids": [printable(Path(path).name) for path in paths],
-            "command": command or "genrescope.learn.teach.lesson.teach",
+            "command": command or "genrescope.learn.teach.teach",
             "seed": lesson.settings.seed,
             "packages": versions(),
         },
