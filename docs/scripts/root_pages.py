@@ -26,15 +26,19 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Lead links that leave the folder of the manual to the page that stands for the file."""
-    return re.sub(
-        r"\]\((?:\.\./)?([A-Z]+\.md)",
-        lambda link: f"]({PAGES.get(link[1], link[1])}",
+    page = kwargs["page"].file.src_uri
+    up = "../" * page.count("/")
+    markdown = re.sub(
+        r"\]\((?:\.\./)+([A-Z]+\.md)",
+        lambda link: f"]({up}{PAGES.get(link[1], link[1])}",
         markdown,
     )
 
+    def there(link: re.Match[str]) -> str:
+        target = ROOT / "docs" / Path(page).parent / link[2]
+        return link[0] if target.exists() or target.name in PAGES.values() else link[1]
 
-def on_nav(nav: Any, config: Any, files: Files) -> Any:
-    return nav
+    return re.sub(r"\[([^\]]*)\]\(([^)#:]+\.md)(?:#[^)]*)?\)", there, markdown)
 
 
 def on_config(config: Any) -> Any:
