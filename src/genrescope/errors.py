@@ -20,6 +20,7 @@ __all__ = [
     "AudioUnsupportedError",
     "BundleError",
     "ChecksumError",
+    "ConfigurationError",
     "ClusterError",
     "DataError",
     "DecoderCrashError",
@@ -127,6 +128,10 @@ class DownloadError(GenrescopeError, OSError):
 
 class DiskSpaceError(GenrescopeError, OSError):
     """There is too little room on the disk."""
+
+
+class ConfigurationError(GenrescopeError, ValueError):
+    """The configuration file or a variable says what no option takes."""
 
 
 # --- tags and services -----------------------------------------------------
