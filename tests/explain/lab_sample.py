@@ -15,7 +15,7 @@ from genrescope.explain.importance.types import Explanations, Importance, TrackE
 from genrescope.explain.maps.drawn import Map, Projection
 from genrescope.explain.maps.quality import MapQuality
 from genrescope.explain.report.reference import REFERENCES
-from genrescope.explain.report.writing import LabResult
+from genrescope.explain.report.result import LabResult
 from genrescope.learn.evaluate import paired_difference
 from genrescope.learn.lab.compare import ModelRun, make_protocol
 from genrescope.learn.lab.ensembles import EnsembleGain

@@ -16,7 +16,7 @@ from genrescope.catalog.genres import GENRE_COLOURS
 from genrescope.explain import figures, figures_models
 from genrescope.explain.colours import SHAPES, colours_of, shapes_of
 from genrescope.explain.ink import ACCENT, GRID, INK, PAPER, QUIET, Drawing, label, style, themed
-from genrescope.explain.report.writing import LabResult
+from genrescope.explain.report.result import LabResult
 from tests.explain.lab_sample import lab_result, made_up
 
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c", "$x_1$ & $", "\x00\x1b[31m red", "日本の音楽",

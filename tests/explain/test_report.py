@@ -17,7 +17,8 @@ import pytest
 
 from genrescope.explain.report.files import FileTable, csv_bytes, parquet_bytes
 from genrescope.explain.report.interactive import script_json
-from genrescope.explain.report.writing import LabResult, ReportPaths, write_report
+from genrescope.explain.report.result import LabResult
+from genrescope.explain.report.writing import ReportPaths, write_report
 from tests.explain.browser import WITHOUT_WEBGL, opened
 from tests.explain.lab_sample import FMA, lab_result, made_up, without_models
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.explain.analysis.words import plural as several
 from genrescope.explain.colours import SHAPES, colours_of, shapes_of
 from genrescope.explain.ink import (
     ACCENT,
@@ -30,11 +29,12 @@ from genrescope.explain.ink import (
     to_rgba,
 )
 from genrescope.explain.marks import cells, names_down, number, only_x, plain_log, share
+from genrescope.explain.words import plural
 
 if TYPE_CHECKING:
     from genrescope.explain.analysis.densities import Distribution
     from genrescope.explain.analysis.effects import FeatureEffect
-    from genrescope.explain.analysis.table import Analysis, GroupEffect
+    from genrescope.explain.analysis.types import Analysis, GroupEffect
     from genrescope.explain.maps.drawn import Map
 
 __all__ = [
@@ -66,7 +66,7 @@ def balance(analysis: Analysis) -> Drawing:
         text = f"{counts[row]:,}"
         if what != "track":
             n = analysis.groups_per_genre.get(name, 0)
-            text += f"  ·  {n:,} {what if n == 1 else several(what)}"
+            text += f"  ·  {n:,} {what if n == 1 else plural(what)}"
         axes.annotate(
             text, (counts[row], row), (4, 0), textcoords="offset points", va="center", fontsize=8
         )

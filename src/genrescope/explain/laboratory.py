@@ -33,12 +33,13 @@ from genrescope.explain.confusion import confusion
 from genrescope.explain.importance.models import explain_models
 from genrescope.explain.maps.making import left_out, make_maps
 from genrescope.explain.report.reference import REFERENCES
+from genrescope.explain.report.result import LabResult
 from genrescope.explain.report.summary import summary
-from genrescope.explain.report.writing import LabResult, ReportPaths, write_report
-from genrescope.learn.lab.classic import classifiers
+from genrescope.explain.report.writing import ReportPaths, write_report
 from genrescope.learn.lab.compare import ModelRun, run_models
 from genrescope.learn.lab.ensembles import ensemble_gains, ensemble_runs
 from genrescope.learn.lab.leaderboard import leaderboard
+from genrescope.learn.lab.presets import classifiers
 from genrescope.learn.lab.protocol import Protocol, make_protocol
 from genrescope.learn.lab.tabular import TabularData
 
@@ -72,7 +73,8 @@ class LabSettings:
     preset : {"default", "cs464"}
         Settings of the classifiers: sensible ones, or those of the 2022 study.
     protocol : {"folds", "official", "random"}
-        Who is trained on and who is scored: see :func:`~genrescope.learn.lab.compare.make_protocol`.
+        Who is trained on and who is scored: see
+        :func:`~genrescope.learn.lab.compare.make_protocol`.
     folds : int >= 2
         Of the cross-validation.
     models : tuple of str

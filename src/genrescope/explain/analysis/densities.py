@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.explain.analysis.effects import FeatureEffect, plain
+from genrescope.explain.analysis.effects import FeatureEffect
+from genrescope.explain.plain import fields_of
 
 __all__ = ["Distribution", "distribution", "label_of"]
 
@@ -66,8 +67,7 @@ class Distribution:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes under their names, arrays as lists."""
-        out: dict[str, Any] = plain(self)
-        return out
+        return fields_of(self)
 
 
 def label_of(feature: str) -> str:

@@ -7,14 +7,15 @@ pretends that they are independent and is too small; it is given because it is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import MissingExtraError
+from genrescope.explain.plain import fields_of
 from genrescope.learn.paired import holm
 from genrescope.learn.resampling import LEVEL, resamples
 
@@ -24,45 +25,13 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the analysis of features", extra="lab", package="scipy") from error
 
-__all__ = ["FeatureEffect", "Labels", "bc_interval", "feature_effects", "plain", "ranks"]
+__all__ = ["FeatureEffect", "Labels", "bc_interval", "feature_effects", "ranks"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _COLUMNS = 256  # handled at once, so that memory stays near 100 MB
 _DRAWS = 5_000_000  # resamples times artists; bounds the time on tables with very many artists
-
-
-def plain(value: Any) -> Any:
-    """The same as numbers, strings, lists and dicts, fit for ``json.dumps(allow_nan=False)``.
-
-    Parameters
-    ----------
-    value : Any
-        Dataclasses, arrays, mappings and sequences of such; NaN and infinity become None.
-
-    Returns
-    -------
-    Any
-
-    Examples
-    --------
-    >>> plain({"a": np.array([1.0, np.nan])})
-    {'a': [1.0, None]}
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
 
 
 @dataclass(frozen=True)
@@ -115,8 +84,7 @@ class FeatureEffect:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes under their names; NaN becomes None."""
-        out: dict[str, Any] = plain(self)
-        return out
+        return fields_of(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,63 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from genrescope.explain.analysis.densities import label_of
 from genrescope.explain.analysis.effects import FeatureEffect
+from genrescope.explain.analysis.types import Analysis
+from genrescope.explain.words import listed, plural
 
-if TYPE_CHECKING:
-    from genrescope.explain.analysis.table import Analysis
-
-__all__ = ["describe", "figure", "listed", "plural"]
+__all__ = ["describe"]
 
 UNEVEN = 1.5  # largest genre over smallest: below, genres are "of nearly equal size"
 FEW_ARTISTS = 1 / 3  # share of a genre from five artists that is worth a warning
 SIGNIFICANT = 0.01
 SOLID = 20  # values of a genre from which its median is worth a sentence
 EXTRAS = 4  # numbers beside the features that get a sentence
+MOST = 4  # names of a sentence, before only their number is told
 SMALL = 50  # tracks of a genre below which its figures are rough
 
 
-def figure(value: float) -> str:
+def _figure(value: float) -> str:
     """A number to three digits, without noise.
 
     Examples
     --------
-    >>> figure(0.30879), figure(7115.0), figure(123456.0), figure(0.000012)
+    >>> _figure(0.30879), _figure(7115.0), _figure(123456.0), _figure(0.000012)
     ('0.309', '7,115', '123,456', '1.2e-05')
     """
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def listed(names: list[str] | tuple[str, ...], *, most: int = 4) -> str:
-    """Names as a person would list them.
-
-    Examples
-    --------
-    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], most=2)
-    ('a, b and c', 'a, b and 1 more')
-    """
-    shown = list(names[:most])
-    if len(names) > most:
-        shown.append(f"{len(names) - most} more")
-    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
-
-
-def plural(what: str) -> str:
-    """The plural of what a group is called.
-
-    Examples
-    --------
-    >>> plural("artist"), plural("artist or run of ids")
-    ('artists', 'artists or runs of ids')
-    """
-    parts = (part.split(" of ", 1) for part in what.split(" or "))
-    return " or ".join(" of ".join([part[0] + "s", *part[1:]]) for part in parts)
 
 
 def describe(made: Analysis) -> tuple[str, ...]:
@@ -107,8 +79,8 @@ def _balance(made: Analysis) -> list[str]:
     small = [genre for genre in order if made.balance[genre] < SMALL]
     if small:
         out.append(
-            f"{listed(small)} {'has' if len(small) == 1 else 'have'} fewer than {SMALL} tracks: "
-            "figures of a genre so small are rough."
+            f"{listed(small, most=MOST)} {'has' if len(small) == 1 else 'have'} fewer than {SMALL} "
+            "tracks: figures of a genre so small are rough."
         )
     return out
 
@@ -160,7 +132,7 @@ def _missing(made: Analysis) -> list[str]:
             most = max(pattern.by_genre, key=lambda genre: pattern.by_genre[genre])
             least = min(pattern.by_genre, key=lambda genre: pattern.by_genre[genre])
             out.append(
-                f"Whether {listed(pattern.features)} "
+                f"Whether {listed(pattern.features, most=MOST)} "
                 f"{'is' if len(pattern.features) == 1 else 'are'} missing depends on the genre: "
                 f"{pattern.by_genre[most]:.0%} of {most}, "
                 f"{pattern.by_genre[least]:.0%} of {least}. A model can read the genre from that."
@@ -180,7 +152,7 @@ def _strongest(made: Analysis) -> list[str]:
     ]
     if len(usable) > 1:
         after = [f"{label_of(e.feature)} {_eta(e)}" for e in usable[1:4]]
-        words = f"Next: {listed(after)}."
+        words = f"Next: {listed(after, most=MOST)}."
         if best.eta_low < usable[1].eta_high:
             words += " The intervals of the first two overlap, so their order is not certain."
         out.append(words)
@@ -207,7 +179,7 @@ def _medians(made: Analysis, effect: FeatureEffect) -> str:
     high = max(solid, key=lambda genre: solid[genre])
     low = min(solid, key=lambda genre: solid[genre])
     top, bottom = (
-        f"{solid[genre]:.0f}" if "year" in effect.feature else figure(solid[genre])
+        f"{solid[genre]:.0f}" if "year" in effect.feature else _figure(solid[genre])
         for genre in (high, low)
     )
     return f" Its median is highest for {high} ({top}) and lowest for {low} ({bottom})."

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.analysis.effects import bc_interval
-from genrescope.explain.analysis.words import plural
 from genrescope.explain.importance.shuffling import shuffle_losses, trees_of
 from genrescope.explain.importance.types import Importance
 from genrescope.explain.importance.words import misleads
+from genrescope.explain.words import plural
 from genrescope.learn.lab.protocol import Protocol
 from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.resampling import artist_units, resamples, sum_by_unit

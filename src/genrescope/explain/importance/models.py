@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.analysis.effects import ranks
-from genrescope.explain.analysis.words import plural
 from genrescope.explain.importance.forest import (
     FOREST,
     SETTINGS,
@@ -42,6 +41,7 @@ from genrescope.explain.importance.shapley import (
 from genrescope.explain.importance.shapley import probabilities as boosted
 from genrescope.explain.importance.types import Explanations, Importance, TrackExplanation
 from genrescope.explain.importance.words import conclude
+from genrescope.explain.words import plural
 from genrescope.learn.lab.protocol import Protocol
 from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.resampling import artist_units

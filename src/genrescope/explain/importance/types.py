@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.explain.analysis.effects import plain
+from genrescope.explain.plain import fields_of
 
 __all__ = ["Explanations", "Importance", "TrackExplanation"]
 
@@ -76,8 +76,7 @@ class Importance:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes under their names; NaN becomes None."""
-        out: dict[str, Any] = plain(self)
-        return out
+        return fields_of(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Importance:
@@ -143,8 +142,7 @@ class TrackExplanation:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes under their names; NaN becomes None."""
-        out: dict[str, Any] = plain(self)
-        return out
+        return fields_of(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,5 +171,4 @@ class Explanations:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes under their names, fit for ``json.dumps(..., allow_nan=False)``."""
-        out: dict[str, Any] = plain(self)
-        return out
+        return fields_of(self)

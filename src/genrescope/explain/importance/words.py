@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from genrescope.explain.analysis.densities import label_of
 from genrescope.explain.analysis.effects import ranks
-from genrescope.explain.analysis.words import listed, plural
 from genrescope.explain.importance.types import Importance
+from genrescope.explain.words import listed, plural
 
 __all__ = ["conclude", "misleads"]
 
@@ -90,10 +90,10 @@ def _families(permutation: Importance) -> list[str]:
     for name in sure[:3]:
         mean, low, high = (100 * v for v in by[name])
         parts.append(f"{called[name]} {mean:.1f} points of accuracy ({low:.1f} to {high:.1f})")
-    words = f"Shuffled as a whole on held-out tracks, these cost most: {listed(parts)}."
+    words = f"Shuffled as a whole on held-out tracks, these cost most: {listed(parts, most=4)}."
     rest = [name for name in names if name not in sure]
     if rest:
-        words += f" No measurable loss: {listed([called[name] for name in rest])}."
+        words += f" No measurable loss: {listed([called[name] for name in rest], most=4)}."
     return [words]
 
 
@@ -156,5 +156,5 @@ def _directions(shap: Importance) -> list[str]:
     )
     if found:
         strongest = [text for _, text in found[:3]]
-        words += f" What speaks for a genre most: {listed(strongest)}."
+        words += f" What speaks for a genre most: {listed(strongest, most=4)}."
     return [words]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genrescope.explain.analysis.words import plural as several
 from genrescope.explain.marks import share
 from genrescope.explain.report.composer import (
     Block,
@@ -12,13 +11,13 @@ from genrescope.explain.report.composer import (
     Column,
     Composer,
     Section,
+    Table,
     interval,
-    listed,
-    plural,
 )
+from genrescope.explain.words import counted, listed, plural
 
 if TYPE_CHECKING:
-    from genrescope.explain.report.writing import LabResult
+    from genrescope.explain.report.result import LabResult
 
 __all__ = ["finding", "limits_section", "repeat_section", "subtitle"]
 
@@ -26,14 +25,14 @@ __all__ = ["finding", "limits_section", "repeat_section", "subtitle"]
 def subtitle(result: LabResult) -> str:
     """The study in one line: tracks, genres, features, classifiers."""
     data = result.data
-    tracks = plural(len(data), "track")
+    tracks = counted(len(data), "track")
     if data.group_name != "track":
-        tracks += f" by {plural(result.analysis.n_groups, data.group_name)}"
+        tracks += f" by {counted(result.analysis.n_groups, data.group_name)}"
     parts = [
         tracks,
-        plural(len(data.genres), "genre"),
-        plural(len(data.features), "feature"),
-        plural(len(result.leaderboard.rows), "classifier"),
+        counted(len(data.genres), "genre"),
+        counted(len(data.features), "feature"),
+        counted(len(result.leaderboard.rows), "classifier"),
     ]
     return " · ".join(parts)
 
@@ -54,14 +53,14 @@ def finding(result: LabResult) -> str:
     if result.protocol.kind == "folds" and result.data.group_name == "track":
         who = "held-out tracks, perhaps of artists it knew"
     elif result.protocol.kind == "folds" and result.data.group_name != "artist":
-        who = f"tracks of {several(result.data.group_name)} it had not met"
+        who = f"tracks of {plural(result.data.group_name)} it had not met"
     same = sum(row.within for row in result.leaderboard.rows)
     first = (
-        f"The best of {plural(len(result.leaderboard.rows), 'classifier')}, {best.run.name}, "
+        f"The best of {counted(len(result.leaderboard.rows), 'classifier')}, {best.run.name}, "
         f"names the genre rightly for {share(best.scores.accuracy, 1)} of {who}"
         + (f" (95 % interval {ends} %)" if ends else "")
         + f", where always answering the most common genre is right for {share(result.chance, 1)}"
-        + (f"; {plural(same, 'other')} cannot be told from it" if same else "")
+        + (f"; {counted(same, 'other')} cannot be told from it" if same else "")
         + "."
     )
     return f"{first} {_second(result)}"
@@ -137,7 +136,7 @@ def limits_section(result: LabResult) -> Section:
         "That an answer that differs from the label is wrong music. Each track has one label here, "
         "given by people who did not agree on what the labels mean.",
         "That the intervals cover everything. They say how much the scores would move with other "
-        f"{several(data.group_name)} of the same kind, not with other labels, features or years.",
+        f"{plural(data.group_name)} of the same kind, not with other labels, features or years.",
     ]
     section.list(said)
     return section
@@ -151,17 +150,19 @@ def repeat_section(result: LabResult, page: Composer) -> Section:
     facts = [
         ("Seed", str(result.protocol.seed)),
         ("Fingerprint of the table (SHA-256)", result.data.fingerprint),
-        ("Split", f"{result.protocol.kind}, {plural(result.protocol.n_folds, 'fold')}"),
+        ("Split", f"{result.protocol.kind}, {counted(result.protocol.n_folds, 'fold')}"),
         ("Time of this run", f"{result.seconds:,.0f} s"),
         *result.versions.items(),
     ]
     section.add(
         page.table(
-            "repeat",
-            "What the figures depend on. Figures computed by other versions may differ in the last "
-            "digits.",
-            (Column("What"), Column("Value")),
-            [(Cell(name), Cell(value)) for name, value in facts],
+            Table(
+                "repeat",
+                "What the figures depend on. Figures computed by other versions may differ in the "
+                "last digits.",
+                (Column("What"), Column("Value")),
+                [(Cell(name), Cell(value)) for name, value in facts],
+            )
         )
     )
     section.text(

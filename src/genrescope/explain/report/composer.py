@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markupsafe import Markup
 
-from genrescope.explain.analysis.words import plural as several
 from genrescope.explain.ink import Drawing, themed
 
 __all__ = [
@@ -27,11 +26,9 @@ __all__ = [
     "decimal",
     "genre_cell",
     "interval",
-    "listed",
     "numeric",
     "p_value",
     "percent",
-    "plural",
     "seconds",
 ]
 
@@ -87,17 +84,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A numbered table; ``file`` is where all of it is, ``more`` how many rows only are there."""
+    """A table; ``file`` is where all of it is, ``more`` how many rows only are there.
+
+    Its number is the page's to give.
+    """
 
     key: str
-    number: int
     caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
     file: str = ""
     more: int = 0
     sortable: bool = False
     wide: bool = False
+    number: int = 0
     kind: str = "table"
 
 
@@ -177,32 +177,12 @@ class Composer:
         self.figures.append(made)
         return made
 
-    def table(
-        self,
-        key: str,
-        caption: str,
-        columns: Sequence[Column],
-        rows: Sequence[Sequence[Cell]],
-        *,
-        file: str = "",
-        more: int = 0,
-        sortable: bool = False,
-        wide: bool = False,
-    ) -> Table | None:
-        """A table with its number and caption; None where it has no rows."""
-        if not rows:
+    def table(self, table: Table) -> Table | None:
+        """A table with its number and its caption as the page says it; None without rows."""
+        if not table.rows:
             return None
-        made = Table(
-            key=key,
-            number=len(self.tables) + 1,
-            caption=self._said(caption),
-            columns=tuple(columns),
-            rows=tuple(tuple(row) for row in rows),
-            file=file,
-            more=more,
-            sortable=sortable,
-            wide=wide,
-        )
+        number = len(self.tables) + 1
+        made = replace(table, number=number, caption=self._said(table.caption))
         self.tables.append(made)
         return made
 
@@ -259,26 +239,3 @@ def interval(ends: Sequence[float] | None, *, scale: float = 100.0, digits: int 
         return ""
     low, high = (f"{scale * end:.{digits}f}".replace("-", "−") for end in ends)
     return f"{low} to {high}"
-
-
-def listed(names: Sequence[str], *, most: int = 6) -> str:
-    """Names in a sentence.
-
-    >>> listed(["a", "b", "c"]), listed(list("abcdefgh"), most=2)
-    ('a, b and c', 'a, b and 6 more')
-    """
-    shown = list(names[:most])
-    if len(names) > most:
-        shown.append(f"{len(names) - most} more")
-    if len(shown) < 2:
-        return "".join(shown)
-    return ", ".join(shown[:-1]) + " and " + shown[-1]
-
-
-def plural(n: int, what: str) -> str:
-    """A number of things.
-
-    >>> plural(1, "artist"), plural(1200, "track")
-    ('1 artist', '1,200 tracks')
-    """
-    return f"{n:,} {what if n == 1 else several(what)}"

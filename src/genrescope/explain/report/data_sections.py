@@ -1,4 +1,4 @@
-"""The first half of the page: the data and its split, the analysis, the maps."""
+"""The first half of the page: the data and its split, and the analysis."""
 
 from __future__ import annotations
 
@@ -9,41 +9,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrescope.explain import figures
-from genrescope.explain.analysis.words import plural as several
 from genrescope.explain.colours import colours_of
 from genrescope.explain.marks import number, share
 from genrescope.explain.report.composer import (
-    Block,
     Cell,
     Column,
     Composer,
     Section,
+    Table,
     count,
     decimal,
     genre_cell,
-    listed,
     p_value,
     percent,
-    plural,
-    seconds,
 )
+from genrescope.explain.words import counted, listed, plural
 
 if TYPE_CHECKING:
     from genrescope.catalog.leaks import AuditReport
-    from genrescope.explain.maps.drawn import Map
-    from genrescope.explain.maps.quality import MapQuality
-    from genrescope.explain.report.writing import LabResult
+    from genrescope.explain.report.result import LabResult
 
-__all__ = ["analysis_section", "data_section", "maps_section"]
+__all__ = ["analysis_section", "data_section"]
 
-_MAP_FIGURES = (
-    "Trustworthiness",
-    "Continuity",
-    "kNN on the map, %",
-    "kNN among features, %",
-    "Trustworthiness, held out",
-    "kNN on the map, held out, %",
-)
 _SHOWN = 15  # rows of a long table that stand on the page
 
 
@@ -69,13 +56,15 @@ def data_section(result: LabResult, page: Composer) -> Section:
     if data.group_name == "track":
         facts.insert(1, ("Groups", "none: each track stands for itself"))
     else:
-        facts.insert(1, (several(data.group_name).capitalize(), f"{found.n_groups:,}"))
+        facts.insert(1, (plural(data.group_name).capitalize(), f"{found.n_groups:,}"))
     section.add(
         page.table(
-            "facts",
-            "The table that everything here was computed from.",
-            (Column("What"), Column("How much")),
-            [(Cell(name), Cell(text)) for name, text in facts],
+            Table(
+                "facts",
+                "The table that everything here was computed from.",
+                (Column("What"), Column("How much")),
+                [(Cell(name), Cell(text)) for name, text in facts],
+            )
         )
     )
     section.heading("Who is trained, who is scored")
@@ -133,9 +122,9 @@ def _audit(audit: AuditReport | None, result: LabResult, section: Section) -> No
         )
     else:
         found = [
-            plural(len(audit.shared_groups), what) if audit.shared_groups else "",
-            plural(len(audit.duplicate_tracks), "track") if audit.duplicate_tracks else "",
-            plural(len(audit.repeated_titles), "repeated title") if audit.repeated_titles else "",
+            counted(len(audit.shared_groups), what) if audit.shared_groups else "",
+            counted(len(audit.duplicate_tracks), "track") if audit.duplicate_tracks else "",
+            counted(len(audit.repeated_titles), "repeated title") if audit.repeated_titles else "",
         ]
         names = [shared.name or shared.group for shared in audit.shared_groups]
         section.note(
@@ -156,7 +145,7 @@ def _classes(result: LabResult, page: Composer) -> Any:
     columns = [Column("Genre"), Column("Tracks", number=True)]
     if what != "track":
         columns += [
-            Column(several(what).capitalize(), number=True),
+            Column(plural(what).capitalize(), number=True),
             Column(f"Most frequent {what}"),
         ]
     columns += [Column(part, number=True) for part in parts]
@@ -174,45 +163,49 @@ def _classes(result: LabResult, page: Composer) -> Any:
         row += [count(by.get(genre, 0)) for by in parts.values()]
         rows.append(row)
     return page.table(
-        "classes",
-        "Tracks of each genre in all and in each part. A genre that a part lacks cannot be scored "
-        f"there; one that hangs on a few {several(what)} says little about others."
-        if what != "track"
-        else "Tracks of each genre.",
-        columns,
-        rows,
-        file="class_balance",
-        sortable=True,
-        wide=bool(parts),
+        Table(
+            "classes",
+            "Tracks of each genre in all and in each part. A genre that a part lacks cannot be "
+            f"scored there; one that hangs on a few {plural(what)} says little about others."
+            if what != "track"
+            else "Tracks of each genre.",
+            columns,
+            rows,
+            file="class_balance",
+            sortable=True,
+            wide=bool(parts),
+        )
     )
 
 
 def _missing_patterns(result: LabResult, page: Composer) -> Any:
     patterns = result.analysis.missing_patterns
     return page.table(
-        "missing",
-        "Features that are missing for the same tracks. Where a genre lacks them more often than "
-        "others, being missing says something about genre by itself.",
-        (
-            Column("Features"),
-            Column("Tracks", number=True),
-            Column("Share, %", number=True),
-            Column("Most often in"),
-            Column("η²", "of genre on being missing", number=True),
-        ),
-        [
+        Table(
+            "missing",
+            "Features that are missing for the same tracks. Where a genre lacks them more often "
+            "than others, being missing says something about genre by itself.",
             (
-                Cell(listed(pattern.features, most=4), sort=pattern.features[0].casefold()),
-                count(pattern.n),
-                percent(pattern.share),
-                _most_often(pattern.by_genre),
-                decimal(pattern.effect.eta_squared),
-            )
-            for pattern in patterns[:_SHOWN]
-        ],
-        file="missing_values",
-        more=max(0, len(patterns) - _SHOWN),
-        sortable=True,
+                Column("Features"),
+                Column("Tracks", number=True),
+                Column("Share, %", number=True),
+                Column("Most often in"),
+                Column("η²", "of genre on being missing", number=True),
+            ),
+            [
+                (
+                    Cell(listed(pattern.features, most=4), sort=pattern.features[0].casefold()),
+                    count(pattern.n),
+                    percent(pattern.share),
+                    _most_often(pattern.by_genre),
+                    decimal(pattern.effect.eta_squared),
+                )
+                for pattern in patterns[:_SHOWN]
+            ],
+            file="missing_values",
+            more=max(0, len(patterns) - _SHOWN),
+            sortable=True,
+        )
     )
 
 
@@ -235,7 +228,7 @@ def _warnings(audit: AuditReport) -> list[str]:
     if audit.similar_names:
         pairs = [" / ".join(name for _, name, _ in s.groups) for s in audit.similar_names]
         said.append(
-            f"{plural(len(pairs), 'group')} of names differ only in spelling and may be one "
+            f"{counted(len(pairs), 'group')} of names differ only in spelling and may be one "
             f"artist: {listed(pairs, most=3)}."
         )
     if audit.dominant_groups:
@@ -245,7 +238,7 @@ def _warnings(audit: AuditReport) -> list[str]:
         said.append(f"Much of a part is by one artist: {listed(big, most=4)}.")
     lost = sum(audit.without_group.values())
     if lost:
-        said.append(f"{plural(lost, 'track')} name no artist; nobody knows whether they leak.")
+        said.append(f"{counted(lost, 'track')} name no artist; nobody knows whether they leak.")
     return said
 
 
@@ -259,52 +252,56 @@ def analysis_section(result: LabResult, page: Composer) -> Section:
             figures.effects(found.effects),
             "Effect size of each feature, the largest first. η² is the share of the feature's "
             "variance that lies between genres: 0 says nothing about genre, 1 says it all. Lines "
-            f"are 95 % intervals from resampled {several(found.group_name)}.",
+            f"are 95 % intervals from resampled {plural(found.group_name)}.",
             alt="Dot plot of effect sizes: "
             + listed([f"{e.feature} {e.eta_squared:.2f}" for e in found.effects[:10]], most=10),
         )
     )
     section.add(
         page.table(
-            "effects",
-            f"The same in numbers. H is the Kruskal-Wallis statistic; p is {_p_of(result)}, "
-            "corrected for the number of features. With many tracks nearly every p is tiny: go by "
-            "the effect size.",
-            (
-                Column("Feature"),
-                Column("Family"),
-                Column("η²", "variance between genres", number=True),
-                Column("ε²", "the same of ranks", number=True),
-                Column("H", "Kruskal-Wallis", number=True),
-                Column("p, corrected", number=True),
-                Column("Lowest median"),
-                Column("Highest median"),
-            ),
-            [_effect_row(e) for e in found.effects[:_SHOWN]],
-            file="effects",
-            more=max(0, len(found.effects) - _SHOWN),
-            sortable=True,
-            wide=True,
+            Table(
+                "effects",
+                f"The same in numbers. H is the Kruskal-Wallis statistic; p is {_p_of(result)}, "
+                "corrected for the number of features. With many tracks nearly every p is tiny: go "
+                "by the effect size.",
+                (
+                    Column("Feature"),
+                    Column("Family"),
+                    Column("η²", "variance between genres", number=True),
+                    Column("ε²", "the same of ranks", number=True),
+                    Column("H", "Kruskal-Wallis", number=True),
+                    Column("p, corrected", number=True),
+                    Column("Lowest median"),
+                    Column("Highest median"),
+                ),
+                [_effect_row(e) for e in found.effects[:_SHOWN]],
+                file="effects",
+                more=max(0, len(found.effects) - _SHOWN),
+                sortable=True,
+                wide=True,
+            )
         )
     )
     section.add(
         page.table(
-            "extras",
-            "Numbers that come with the tracks and were not learnt from.",
-            (
-                Column("Column"),
-                Column("η²", number=True),
-                Column("ε²", number=True),
-                Column("Tracks", number=True),
-                Column("Lowest median"),
-                Column("Highest median"),
-            ),
-            [
-                (row[0], row[2], row[3], count(e.n), *row[-2:])
-                for e in found.extra_effects
-                for row in [_effect_row(e)]
-            ],
-            sortable=True,
+            Table(
+                "extras",
+                "Numbers that come with the tracks and were not learnt from.",
+                (
+                    Column("Column"),
+                    Column("η²", number=True),
+                    Column("ε²", number=True),
+                    Column("Tracks", number=True),
+                    Column("Lowest median"),
+                    Column("Highest median"),
+                ),
+                [
+                    (row[0], row[2], row[3], count(e.n), *row[-2:])
+                    for e in found.extra_effects
+                    for row in [_effect_row(e)]
+                ],
+                sortable=True,
+            )
         )
     )
     section.add(
@@ -371,111 +368,6 @@ def _span(one: Any) -> str:
     return f"lowest median {low} {number(medians[low])}, highest {high} {number(medians[high])}"
 
 
-def maps_section(result: LabResult, page: Composer) -> Section:
-    """The maps, and how far each can be trusted."""
-    section = Section("manifolds", "Manifolds: the tracks on a map")
-    section.list(result.maps_left_out, title="Maps that were left out")
-    if not result.maps:
-        section.text("No map was made.")
-        return section
-    section.text(
-        "Each point is a track. Tracks with similar features lie close together; genres that lie "
-        "apart are easy to tell from these features. Filled points were used to make the map, "
-        "rings were placed on it afterwards. Hover for title, artist and what the best classifier "
-        "took the track for; click a genre in the legend to hide it, twice to see it alone."
-    )
-    data = result.data
-    shown = []
-    for one in result.maps:
-        figure = page.figure(
-            figures.map_figure(one, y=data.y, genres=data.genres),
-            _map_caption(one),
-            alt=f"{one.method} map of {len(data):,} tracks in {one.dims} dimensions, coloured by "
-            f"genre",
-            plot=map_key(one),
-            tab=f"{one.method} {one.dims}-D",
-        )
-        if figure is not None:
-            shown.append(figure)
-    section.add(Block("tabs", title="Maps", figures=tuple(shown)))
-    section.add(
-        page.table(
-            "maps",
-            "How far to trust each map. Trustworthiness: neighbours on the map are neighbours "
-            "among the features. Continuity: neighbours among the features are neighbours on the "
-            "map. Both are 1 at best and about 0.5 for a map drawn at random. kNN: share of tracks "
-            "that the nearest tracks by other artists name rightly. Held out: tracks that were "
-            "placed afterwards, which is what a map is worth on new music.",
-            (
-                Column("Map"),
-                *(Column(name, number=True) for name in _MAP_FIGURES),
-                Column("Seconds", "CPU seconds to make it", number=True),
-            ),
-            [
-                (
-                    Cell(f"{one.method} {one.dims}-D", sort=f"{one.method} {one.dims}"),
-                    *_map_figures(one.quality),
-                    *_map_figures(one.quality_held_out)[::2],
-                    seconds(one.seconds),
-                )
-                for one in result.maps
-            ],
-            file="maps",
-            sortable=True,
-            wide=True,
-        )
-    )
-    pca = max((m for m in result.maps if m.method == "PCA"), key=lambda m: m.dims, default=None)
-    if pca is not None:
-        total = sum(pca.explained[: pca.dims])
-        section.add(
-            page.figure(
-                figures.explained_variance(pca.explained),
-                f"Variance on each principal component. The {pca.dims} that the map shows hold "
-                f"{share(total)} of it; the rest of what the features say cannot be seen there.",
-                alt=f"Bar chart of the variance of {len(pca.explained)} principal components",
-            )
-        )
-    return section
-
-
-def _map_figures(quality: MapQuality | None) -> tuple[Cell, ...]:
-    if quality is None:
-        return (decimal(None),) * 4
-    return (
-        decimal(quality.trustworthiness),
-        decimal(quality.continuity),
-        percent(quality.knn_accuracy),
-        percent(quality.knn_accuracy_features),
-    )
-
-
-def map_key(one: Map) -> str:
-    """The name of a map among the interactive ones."""
-    return f"map-{one.method.lower().replace('-', '')}-{one.dims}d"
-
-
-def _map_caption(one: Map) -> str:
-    parts = [f"{one.method} in {one.dims} dimensions.", one.note]
-    along = [
-        f"{axis} with {listed([name for name, _ in features[:2]])}"
-        for axis, features in zip(one.axis_labels, one.axis_features, strict=False)
-        if features
-    ]
-    if along:
-        parts.append(f"The axes go along most with these features: {'; '.join(along)}.")
-    inside, outside = one.quality, one.quality_held_out
-    for quality, whose in ((inside, "that it was made from"), (outside, "placed afterwards")):
-        if quality is not None and quality.knn_accuracy is not None:
-            among = quality.knn_accuracy_features
-            parts.append(
-                f"Of the tracks {whose}, {share(quality.knn_accuracy)} have the genre that is the "
-                f"most frequent among their {quality.k} nearest on the map"
-                + ("." if among is None else f", and {share(among)} among the features.")
-            )
-    return " ".join(part for part in parts if part)
-
-
 def _most_common(result: LabResult) -> tuple[str, float]:
     y = result.data.y[result.protocol.fold >= 0]
     counts = np.bincount(y, minlength=len(result.data.genres))
@@ -484,4 +376,4 @@ def _most_common(result: LabResult) -> tuple[str, float]:
 
 def _by_groups(result: LabResult) -> str:
     what = result.data.group_name
-    return "" if what == "track" else f", and {several(what)}"
+    return "" if what == "track" else f", and {plural(what)}"

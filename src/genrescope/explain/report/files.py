@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +19,12 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("writing tables", extra="lab", package="pyarrow") from error
 
-if TYPE_CHECKING:
-    from genrescope.explain.report.writing import LabResult
+from genrescope.explain.plain import plain, text_of
 
-__all__ = ["FileTable", "csv_bytes", "file_tables", "parquet_bytes", "plain"]
+if TYPE_CHECKING:
+    from genrescope.explain.report.result import LabResult
+
+__all__ = ["FileTable", "csv_bytes", "file_tables", "parquet_bytes"]
 
 
 @dataclass(frozen=True)
@@ -64,42 +64,10 @@ def parquet_bytes(table: FileTable) -> bytes:
     """A table as Parquet: one type a column, null where there is no value."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
     arrays = [_array(list(column)) for column in columns]
-    names = _unique([_text(name) for name in table.columns])
+    names = _unique([text_of(name) for name in table.columns])
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, names=names), sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: no arrays, no tuples, None in the place of NaN and infinity.
-
-    >>> plain({"a": np.float32("nan"), "b": (1, np.int64(2))})
-    {'a': None, 'b': [1, 2]}
-    """
-    kind = type(value)  # the common ones first: tables have a million cells
-    if kind is float:
-        return value if math.isfinite(value) else None
-    if kind is str:
-        return value if value.isascii() else _text(value)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, str):
-        return _text(str(value))
-    if isinstance(value, float):
-        return plain(float(value))
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {_text(str(key)): plain(item) for key, item in value.items()}
-    if callable(getattr(value, "to_dict", None)):
-        return plain(value.to_dict())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Iterable):
-        return [plain(item) for item in value]
-    return _text(str(value))
 
 
 def file_tables(result: LabResult) -> Iterator[FileTable]:
@@ -353,8 +321,3 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 def _harmless(cell: Any) -> Any:
     return guarded(cell) if isinstance(cell, str) else cell
-
-
-def _text(text: str) -> str:
-    """Text that every encoder takes: lone surrogates become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from genrescope.errors import MissingExtraError
 from genrescope.explain.colours import colours_of, shapes_of
-from genrescope.explain.report.data_sections import map_key
+from genrescope.explain.report.map_sections import map_key
 
 if TYPE_CHECKING:
-    from genrescope.explain.report.writing import LabResult
+    from genrescope.explain.report.result import LabResult
 
 __all__ = ["payload", "plotly_script", "script_json"]
 

@@ -14,19 +14,19 @@ from genrescope.explain.report.composer import (
     Column,
     Composer,
     Section,
+    Table,
     count,
     decimal,
     genre_cell,
-    listed,
     p_value,
     percent,
-    plural,
     seconds,
 )
+from genrescope.explain.words import counted, listed
 from genrescope.learn.evaluate import score
 
 if TYPE_CHECKING:
-    from genrescope.explain.report.writing import LabResult
+    from genrescope.explain.report.result import LabResult
     from genrescope.learn.lab.leaderboard import LeaderRow
 
 __all__ = [
@@ -45,8 +45,8 @@ def classifiers_section(result: LabResult, page: Composer) -> Section:
     section = Section("classifiers", "Classifiers")
     n = sum(row.scores is not None for row in board.rows)
     section.text(
-        f"{plural(n, 'classifier')} learnt from the same tracks and answered for the same "
-        f"{plural(board.n, 'track')}. Each is a pipeline with its own scaler, fitted on training "
+        f"{counted(n, 'classifier')} learnt from the same tracks and answered for the same "
+        f"{counted(board.n, 'track')}. Each is a pipeline with its own scaler, fitted on training "
         "tracks only."
     )
     section.add(
@@ -93,7 +93,7 @@ def classifiers_section(result: LabResult, page: Composer) -> Section:
     )
     colours = colours_of(list(best.scores.per_genre))
     section.add(
-        page.table(
+        page.table(Table(
             "per-genre",
             f"{best.run.name} by genre.",
             (Column("Genre"), *(Column(c, number=True) for c in
@@ -105,7 +105,7 @@ def classifiers_section(result: LabResult, page: Composer) -> Section:
             ],
             file="best_by_genre",
             sortable=True,
-        )
+        ))
     )  # fmt: skip
     if result.reference is not None:
         _reference(result, section, page)
@@ -131,17 +131,19 @@ def _leaderboard(result: LabResult, page: Composer) -> Any:
         Column("Predict, s", "CPU seconds, all folds", number=True),
     )
     return page.table(
-        "leaderboard",
-        "All classifiers, the most accurate first. Small figures are 95 % intervals. Same: its "
-        "paired interval to the best holds zero. Click a heading to sort.",
-        columns,
-        [
-            _leader_row(row, n, width=len(columns))
-            for n, row in enumerate(result.leaderboard.rows, start=1)
-        ],
-        file="leaderboard",
-        sortable=True,
-        wide=True,
+        Table(
+            "leaderboard",
+            "All classifiers, the most accurate first. Small figures are 95 % intervals. Same: its "
+            "paired interval to the best holds zero. Click a heading to sort.",
+            columns,
+            [
+                _leader_row(row, n, width=len(columns))
+                for n, row in enumerate(result.leaderboard.rows, start=1)
+            ],
+            file="leaderboard",
+            sortable=True,
+            wide=True,
+        )
     )
 
 
@@ -207,7 +209,7 @@ def _reference(result: LabResult, section: Section, page: Composer) -> None:
             )
         )
     section.add(
-        page.table(
+        page.table(Table(
             "reference",
             "Published and measured figures side by side, where the names agree. They are of "
             "different data and different splits: the reasons below say why they differ.",
@@ -219,7 +221,7 @@ def _reference(result: LabResult, section: Section, page: Composer) -> None:
             rows,
             file="reference",
             sortable=True,
-        )
+        ))
     )  # fmt: skip
     section.list(
         [f"{short}. {long}" for short, long in there.reasons],
@@ -274,7 +276,7 @@ def ensembles_section(result: LabResult, page: Composer) -> Section:
             )
         )
     section.add(
-        page.table(
+        page.table(Table(
             "ensembles",
             "Ensembles, their members, and what they gain, with 95 % intervals: over the member "
             "that was the best here, and over the one that someone would have chosen who had "
@@ -292,7 +294,7 @@ def ensembles_section(result: LabResult, page: Composer) -> Section:
             file="ensembles",
             sortable=True,
             wide=True,
-        )
+        ))
     )  # fmt: skip
     section.list([f"{run.name} failed: {run.failure}" for run in failed])
     return section
@@ -320,29 +322,31 @@ def confusion_section(result: LabResult, page: Composer) -> Section:
     colours = colours_of(found.genres)
     section.add(
         page.table(
-            "pairs",
-            "The most confused pairs, with tracks for which the wrong answer was the surest: where "
-            "to listen first. Some will be wrongly labelled.",
-            (
-                Column("True genre"),
-                Column("Taken for"),
-                Column("Tracks", number=True),
-                Column("Share, %", "of the tracks of the true genre", number=True),
-                Column("Examples"),
-            ),
-            [
+            Table(
+                "pairs",
+                "The most confused pairs, with tracks for which the wrong answer was the surest: "
+                "where to listen first. Some will be wrongly labelled.",
                 (
-                    genre_cell(pair.true, colours[pair.true]),
-                    genre_cell(pair.taken_for, colours[pair.taken_for]),
-                    count(pair.n),
-                    percent(pair.share),
-                    Cell("; ".join(_example(e) for e in pair.examples)),
-                )
-                for pair in found.pairs
-            ],
-            file="confused_pairs",
-            sortable=True,
-            wide=True,
+                    Column("True genre"),
+                    Column("Taken for"),
+                    Column("Tracks", number=True),
+                    Column("Share, %", "of the tracks of the true genre", number=True),
+                    Column("Examples"),
+                ),
+                [
+                    (
+                        genre_cell(pair.true, colours[pair.true]),
+                        genre_cell(pair.taken_for, colours[pair.taken_for]),
+                        count(pair.n),
+                        percent(pair.share),
+                        Cell("; ".join(_example(e) for e in pair.examples)),
+                    )
+                    for pair in found.pairs
+                ],
+                file="confused_pairs",
+                sortable=True,
+                wide=True,
+            )
         )
     )
     return section
@@ -439,13 +443,15 @@ def _importance_table(result: LabResult, page: Composer) -> Any:
     ]
     units = "; ".join(f"{one.kind}: {one.unit}, {one.model}" for one in kinds.values())
     return page.table(
-        "importance",
-        f"Importance in numbers ({units}).",
-        (Column("Feature"), *(Column(kind, number=True) for kind in kinds)),
-        rows,
-        file="importance",
-        more=max(0, len(order) - 15),
-        sortable=True,
+        Table(
+            "importance",
+            f"Importance in numbers ({units}).",
+            (Column("Feature"), *(Column(kind, number=True) for kind in kinds)),
+            rows,
+            file="importance",
+            more=max(0, len(order) - 15),
+            sortable=True,
+        )
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genrescope.explain.report.composer import listed
 from genrescope.explain.signal.excerpt import SR
 from genrescope.explain.signal.measures import FEW_MELS, N_FFT
 from genrescope.explain.signal.pipeline import SINGLE_BANDS, band_edges, followed_band
 from genrescope.explain.signal.pitch import NOTES, note_name
+from genrescope.explain.words import listed
 
 if TYPE_CHECKING:
     from genrescope.explain.signal.measures import TrackSignal
