@@ -72,7 +72,7 @@ def _stock(n: int) -> dict[str, Any]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from genrescope.learn.lab.classic import FIFTEEN, classifiers
+    from genrescope.learn.lab.presets import FIFTEEN, classifiers
 
     warnings.simplefilter("ignore")
     x, y, x_test, y_test = make_table(n)
@@ -91,8 +91,8 @@ def _stock(n: int) -> dict[str, Any]:
 
 
 def _ours(n: int) -> dict[str, Any]:
-    from genrescope.learn.lab.classic import FIFTEEN, classifiers
     from genrescope.learn.lab.compare import make_protocol, run_models
+    from genrescope.learn.lab.presets import FIFTEEN, classifiers
     from genrescope.learn.lab.tabular import TabularData
 
     x, y, x_test, y_test = make_table(n)

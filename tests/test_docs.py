@@ -84,7 +84,7 @@ def test_the_figures_on_metadata_are_those_of_the_study() -> None:
 
 
 def test_the_study_s_fifteen_stand_beside_what_it_published() -> None:
-    from genrescope.learn.lab.classic import FIFTEEN, classifiers
+    from genrescope.learn.lab.presets import FIFTEEN, classifiers
 
     text = (ROOT / "docs" / "results" / "fma-small-mfcc-study.md").read_text().replace("*", "")
     for spec in classifiers("cs464", only=FIFTEEN):

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genrescope.errors import BundleError, DataError
-from genrescope.learn.card import CARD_FORMAT, check_card
+from genrescope.learn.card import CARD_FILE, CARD_FORMAT, check_card
 from genrescope.learn.graphs import (
     check_digest,
     check_said,
@@ -46,7 +46,6 @@ __all__ = ["CARD_FILE", "DEFAULT_BUNDLE", "GRAPH_FILE", "Bundle", "write_bundle"
 
 #: The name of the bundle that ships in the package.
 DEFAULT_BUNDLE = "default"
-CARD_FILE = "card.json"
 GRAPH_FILE = "model.onnx"
 
 _MAX_CARD = 16 * 2**20  # bytes

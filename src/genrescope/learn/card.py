@@ -17,7 +17,9 @@ from typing import Any
 
 from genrescope.errors import BundleError
 
-__all__ = ["CARD_FORMAT", "CARD_SCHEMA", "check_card"]
+__all__ = ["CARD_FILE", "CARD_FORMAT", "CARD_SCHEMA", "check_card"]
+
+CARD_FILE = "card.json"
 
 #: The layout of ``card.json`` that this version reads and writes.
 CARD_FORMAT = 1

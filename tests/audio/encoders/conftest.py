@@ -16,6 +16,7 @@ import pytest
 from genrescope.audio.encoders import Encoder, get_encoder, hub_models, install, musicnn
 from genrescope.audio.encoders.cache import encoder_folder
 from genrescope.audio.encoders.onnx_writer import GraphWriter
+from genrescope.audio.encoders.registry import BUILT_IN
 from genrescope.errors import DownloadError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -192,7 +193,7 @@ def passt_encoder(home: Path) -> Iterator[Encoder]:
         yield get_encoder("passt")
 
 
-ENCODERS = ("frames", "musicnn", "onnx", "ast", "mert", "clap", "passt")
+ENCODERS = (*BUILT_IN, "musicnn", "onnx", "ast", "mert", "clap", "passt")
 
 
 @pytest.fixture(scope="package", params=ENCODERS)
@@ -201,8 +202,8 @@ def encoder(
 ) -> Encoder:
     """Every encoder there is, one after another."""
     kind = request.param
-    if kind == "frames":
-        return get_encoder("frames")
+    if kind in BUILT_IN:
+        return get_encoder(kind)
     if kind == "onnx":
         return get_encoder(f"onnx:{make_graph(tmp_path_factory.mktemp('graph'))}")
     if kind in ("musicnn", "passt"):

@@ -12,6 +12,8 @@ import soundfile
 
 from genrescope.audio import frames
 from genrescope.audio.encoders import Encoder
+from genrescope.audio.encoders.install import known_encoders
+from genrescope.audio.encoders.registry import BUILT_IN
 from genrescope.errors import AudioSilentError, AudioTooShortError, DataError
 
 SR = 16_000
@@ -90,3 +92,10 @@ def test_what_the_card_says(encoder: Encoder) -> None:
     )
     assert encoder.licence
     assert isinstance(encoder.version, str | int)
+
+
+def test_what_is_built_in_is_listed_and_says_what_it_is() -> None:
+    listed = {known.name: known for known in known_encoders()}
+    for name in BUILT_IN:
+        assert listed[name].installed
+        assert not listed[name].about.startswith(";")

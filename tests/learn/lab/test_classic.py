@@ -14,13 +14,7 @@ pytest.importorskip("sklearn")
 from sklearn.base import clone
 
 from genrescope.errors import DataError, MissingExtraError
-from genrescope.learn.lab.classic import (
-    FIFTEEN,
-    PRESETS,
-    ClassifierSpec,
-    PerFeature,
-    classifiers,
-)
+from genrescope.learn.lab.classic import ClassifierSpec, PerFeature
 from genrescope.learn.lab.compare_worker import Job, fit_fold
 from genrescope.learn.lab.estimators import (
     ClippedScaler,
@@ -29,6 +23,7 @@ from genrescope.learn.lab.estimators import (
     NormalRanks,
     TunedClassifier,
 )
+from genrescope.learn.lab.presets import FIFTEEN, PRESETS, classifiers
 
 N, D, K = 90, 6, 3
 EVERY = [spec for preset in PRESETS for spec in classifiers(preset)]

@@ -18,8 +18,9 @@ import pytest
 pytest.importorskip("sklearn")
 
 from genrescope.errors import DataError, SplitError
-from genrescope.learn.lab.classic import ClassifierSpec, classifiers
+from genrescope.learn.lab.classic import ClassifierSpec
 from genrescope.learn.lab.compare import ModelRun, make_protocol, run_models
+from genrescope.learn.lab.presets import classifiers
 from genrescope.learn.lab.results import FoldResult, ResultCache, content_key
 from genrescope.learn.lab.tabular import TabularData
 
@@ -406,7 +407,7 @@ from dataclasses import replace
 from pathlib import Path
 from genrescope.learn.lab.compare import make_protocol, run_models
 from tests.learn.lab.test_compare import bad, table
-from genrescope.learn.lab.classic import classifiers
+from genrescope.learn.lab.presets import classifiers
 data = table()
 specs = (replace(classifiers(only=["gaussian_nb"])[0], cost=9), bad("Sleeps"))
 def report(event, info):

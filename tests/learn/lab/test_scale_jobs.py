@@ -13,8 +13,8 @@ pytest.importorskip("sklearn")
 pytest.importorskip("distributed")
 
 from genrescope.audio.scale import Cluster
-from genrescope.learn.lab.classic import classifiers
 from genrescope.learn.lab.compare import make_protocol, run_models
+from genrescope.learn.lab.presets import classifiers
 from tests.learn.lab.test_compare import bad, by_key, table
 
 

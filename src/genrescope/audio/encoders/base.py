@@ -136,9 +136,11 @@ class Encoder(Protocol):
 class WindowEncoder(ABC):
     """The part of an encoder that is the same for all: which windows are described.
 
-    A child sets `name`, `version`, `n_features` and `licence`, and says what a window becomes.
+    A child sets `name`, `version`, `n_features` and `licence`, and says what a window becomes. One
+    that is built in also says in `about` what it is, for ``genrescope encoders list``.
     """
 
+    about: str = ""
     name: str
     version: str | int
     n_features: int

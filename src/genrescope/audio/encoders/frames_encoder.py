@@ -23,6 +23,7 @@ __all__ = ["FramesEncoder", "WholeFrames"]
 class FramesEncoder(WindowEncoder):
     """The statistics of a window's mel frames and dense MFCC: the first part of a whole row."""
 
+    about = "2,872 statistics of mel frames and MFCC"
     name = frames.FRONT_END_NAME
     version = frames.FRONT_END_VERSION
     n_features = frames.N_STATISTICS

@@ -25,6 +25,7 @@ from genrescope.audio.encoders.cache import (
     remove_folder,
 )
 from genrescope.audio.encoders.graph import read_declared
+from genrescope.audio.encoders.registry import BUILT_IN, find_built_in
 from genrescope.errors import DataError, DownloadError
 
 __all__ = ["KnownEncoder", "install_encoder", "known_encoders", "remove_encoder"]
@@ -72,16 +73,11 @@ def known_encoders() -> list[KnownEncoder]:
     -------
     list of KnownEncoder
     """
-    found = [
-        KnownEncoder(
-            "frames",
-            "2,872 statistics of mel frames and MFCC; ours, always there",
-            "Apache-2.0",
-            0,
-            True,
-            "",
-        )
-    ]
+    found = []
+    for name in BUILT_IN:
+        built_in = find_built_in(name)
+        about = f"{built_in.about}; ours, always there"
+        found.append(KnownEncoder(name, about, built_in.licence, 0, True, ""))
     for name, model in musicnn.MODELS.items():
         folder = encoder_folder(name)
         there = (folder / ABOUT).is_file()
@@ -168,8 +164,8 @@ def install_encoder(name: str, *, source: Path | None = None) -> Path:
         return _install_graph(name, Path(rest))
     if family in hub_models.FAMILIES or family == "hf":
         return hub_models.install(name)
-    if name == "frames":
-        raise DataError("encoder frames: is always there; there is nothing to install")
+    if name in BUILT_IN:
+        raise DataError(f"encoder {name}: is always there; there is nothing to install")
     raise DataError(
         f"encoder {name}: there is none of that name; `genrescope encoders list` names them"
     )
@@ -193,8 +189,8 @@ def remove_encoder(name: str) -> Path:
     DataError
         If it is not installed.
     """
-    if name == "frames":
-        raise DataError("encoder frames: is a part of genrescope and cannot be removed")
+    if name in BUILT_IN:
+        raise DataError(f"encoder {name}: is a part of genrescope and cannot be removed")
     folder = encoder_folder(name)
     if not remove_folder(folder):
         for about in encoders_folder().glob(f"[!.]*/{ABOUT}"):  # graphs are kept by their hash

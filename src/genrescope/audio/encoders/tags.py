@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.audio.encoders.graph import GraphEncoder, GraphTagger
+from genrescope.audio.encoders.registry import get_encoder
 from genrescope.errors import DataError, GenrescopeError
 
 __all__ = ["TrackTags", "describe_tags"]
@@ -85,8 +86,6 @@ def describe_tags(
     DataError
         At once, if the encoder is not installed or gives no tags.
     """
-    from genrescope.audio.encoders import get_encoder
-
     found = get_encoder(encoder)
     if not isinstance(found, GraphEncoder) or not found.tag_names:
         raise DataError(

@@ -24,8 +24,7 @@ import platformdirs
 
 from genrescope.catalog.storage import atomic
 from genrescope.errors import BundleError
-from genrescope.learn.bundle import CARD_FILE
-from genrescope.learn.card import COUNT, NAME, OBJECT, POSITIVE, SHA256, check_card
+from genrescope.learn.card import CARD_FILE, COUNT, NAME, OBJECT, POSITIVE, SHA256, check_card
 from genrescope.learn.graphs import parse_object, read_limited
 
 __all__ = [

@@ -28,8 +28,8 @@ from genrescope.errors import (
     DownloadError,
     GenrescopeError,
 )
-from genrescope.learn.bundle import CARD_FILE, Bundle
-from genrescope.learn.card import check_card
+from genrescope.learn.bundle import Bundle
+from genrescope.learn.card import CARD_FILE, check_card
 from genrescope.learn.graphs import MAX_GRAPH, open_session, parse_object, read_limited
 from genrescope.learn.hub.client import (
     LOST,

@@ -1,10 +1,8 @@
-"""The classifiers that the laboratory compares, one registry.
+"""What a classifier of the laboratory is: a class, its settings, and the scaler before it.
 
-Every entry is data: which class, with which settings, behind which scaler. It becomes a pipeline
-when it is built, so that scaler and imputer see training rows only, and its content says whether
-two entries are the same. There are two presets: ``default``, settings that are sensible for
-statistics of sound, and ``cs464``, scikit-learn's own on standardised features, which is what the
-2022 study used.
+An entry is data. It becomes a pipeline when it is built, so that scaler and imputer see training
+rows only, and its content says whether two entries are the same. The entries themselves are in
+:mod:`genrescope.learn.lab.presets`.
 """
 
 from __future__ import annotations
@@ -12,11 +10,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genrescope.errors import DataError, MissingExtraError
+from genrescope.errors import MissingExtraError
 
 try:
     from sklearn.impute import SimpleImputer
@@ -27,29 +25,7 @@ except ImportError as error:  # pragma: no cover - the tests have it
 
 from genrescope.learn.lab.estimators import ClippedScaler, GroupWeights, NormalRanks
 
-__all__ = ["FIFTEEN", "PRESETS", "ClassifierSpec", "PerFeature", "classifiers"]
-
-PRESETS = ("default", "cs464")
-
-#: The classifiers of the 2022 study, in the order of its table.
-FIFTEEN = (
-    "mlp",
-    "svc",
-    "extra_trees",
-    "random_forest",
-    "linear_svc",
-    "logistic_regression",
-    "k_neighbors",
-    "bagging",
-    "ridge",
-    "sgd",
-    "decision_tree",
-    "ada_boost",
-    "nearest_centroid",
-    "perceptron",
-    "gaussian_nb",
-)
-
+__all__ = ["ClassifierSpec", "Nested", "PerFeature"]
 
 _SCALERS = {
     "standard": "standardised",
@@ -245,7 +221,7 @@ class ClassifierSpec:
 
 
 @dataclass(frozen=True)
-class _Nested:
+class Nested:
     """A setting that is itself a classifier."""
 
     estimator: str
@@ -268,7 +244,7 @@ def _make(estimator: str, params: Mapping[str, Any], *, seed: int, n_features: i
 def _value(value: Any, *, seed: int, n_features: int) -> Any:
     if isinstance(value, PerFeature):
         return value.value(n_features)
-    if isinstance(value, _Nested):
+    if isinstance(value, Nested):
         return _make(value.estimator, value.params, seed=seed, n_features=n_features)
     if isinstance(value, tuple) and value and isinstance(value[0], Mapping):
         return tuple(
@@ -282,7 +258,7 @@ def _plain(value: Any) -> Any:
     """A setting as JSON has it."""
     if isinstance(value, PerFeature):
         return str(value)
-    if isinstance(value, _Nested):
+    if isinstance(value, Nested):
         inner = ", ".join(f"{name}={_plain(one)}" for name, one in value.params.items())
         return f"{value.estimator.partition(':')[2]}({inner})"
     if isinstance(value, Mapping):
@@ -290,46 +266,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     return value
-
-
-def classifiers(
-    preset: str = "default", only: Iterable[str] | None = None
-) -> tuple[ClassifierSpec, ...]:
-    """Entries of the registry.
-
-    Parameters
-    ----------
-    preset : {"default", "cs464"}
-        Which settings. Both have the fifteen of the study and the three that its report named
-        beside them; "default" also has what wins today.
-    only : iterable of str, optional
-        Keys to take; the order stays that of the registry.
-
-    Returns
-    -------
-    tuple of ClassifierSpec
-        The fifteen first, in the order of :data:`FIFTEEN`.
-
-    Raises
-    ------
-    DataError
-        If a preset or a key does not exist.
-
-    Examples
-    --------
-    >>> [spec.name for spec in classifiers("cs464", only=["svc", "mlp"])]
-    ['MLPClassifier', 'SVC']
-    """
-    from genrescope.learn.lab.presets import REGISTRY
-
-    if preset not in PRESETS:
-        raise DataError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}")
-    specs = REGISTRY[preset]
-    if only is None:
-        return specs
-    wanted = list(only)
-    unknown = sorted(set(wanted) - {spec.key for spec in specs})
-    if unknown:
-        known = ", ".join(spec.key for spec in specs)
-        raise DataError(f"no classifier {', '.join(unknown)} in preset {preset}; it has {known}")
-    return tuple(spec for spec in specs if spec.key in wanted)

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from genrescope.errors import DataError
 from genrescope.learn.evaluate import PairedDifference, paired_difference
-from genrescope.learn.lab.classic import FIFTEEN
 from genrescope.learn.lab.combine import (
     BEST_FEW,
     FLOOR,
@@ -42,6 +41,7 @@ from genrescope.learn.lab.combine import (
 )
 from genrescope.learn.lab.compare import ModelRun, Protocol
 from genrescope.learn.lab.leaderboard import scored_groups
+from genrescope.learn.lab.presets import FIFTEEN
 from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.paired import difference_to_dict
 from genrescope.learn.resampling import Floats, check_predictions

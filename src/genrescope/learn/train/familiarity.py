@@ -198,8 +198,9 @@ def familiar_part(
     seed : int
         Of the made-up sounds and of the search for the axes.
     limited : np.ndarray [shape=(n, N_STATISTICS), float32], optional
-        The same tracks with their top cut off (:func:`~genrescope.learn.train.augment.band_limited`)
-        so that an old file counts as music, too.
+        The same tracks with their top cut off
+        (:func:`~genrescope.learn.train.augment.band_limited`), so that an old file counts as music,
+        too.
     made : Made, optional
         Sound that is not music; by default :func:`make_sounds`, a minute of work.
 
