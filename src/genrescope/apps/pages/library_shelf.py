@@ -8,11 +8,10 @@ by one at a time; what was decided elsewhere meanwhile is not written over.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from genrescope.apps.heard import Heard
 from genrescope.apps.journal import Journal
 from genrescope.apps.pages.library_finding import Scan, find_inside, folders_of
 from genrescope.apps.pages.library_rows import Query, Row, counts
+from genrescope.apps.pages.library_table import Table
 from genrescope.apps.pages.library_writing import Writing
 from genrescope.apps.service.library import inside
 from genrescope.apps.service.refusals import RequestError
@@ -45,7 +45,7 @@ _JUDGED = 1.0  # s between two judgements of tracks together
 _log = logging.getLogger(__name__)
 
 
-class Shelf:
+class Shelf(Table):
     """What is known of a library, and what may be done with it.
 
     Parameters
@@ -59,10 +59,6 @@ class Shelf:
 
     Attributes
     ----------
-    lock : RLock
-        To be held between reading a row and putting it back.
-    version : int
-        Grows with every change.
     scan : Scan or None
         The last one.
     writing : Writing
@@ -70,19 +66,13 @@ class Shelf:
     """
 
     def __init__(self, root: Path, recogniser: Recogniser, *, workers: int | None) -> None:
-        self.root, self.recogniser, self.workers = root, recogniser, workers
-        self.policy, self.can_together = Policy(), can_judge_together(recogniser)
-        self.together = self.can_together
-        self.lock = threading.RLock()
-        self.version = 0
+        super().__init__(root, recogniser)
+        self.workers = workers
+        self.together = self.can_together = can_judge_together(recogniser)
         self.scan: Scan | None = None
         self.writing = Writing(self)
-        self._rows: dict[int, Row] = {}
         self._known: dict[int, Row] = {}  # of folders that were heard before, too
-        self._ids: dict[Path, int] = {}
         self._cancel = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._heard: Heard | None = None
         self._picked: tuple[tuple[int, Query], list[Row]] | None = None
         self._counted: tuple[int, float, dict[str, Any]] | None = None
 
@@ -121,67 +111,9 @@ class Shelf:
             picked = self._picked = (key, query.pick(rows))
         return picked[1]
 
-    def row(self, number: int) -> Row:
-        """One row.
-
-        Raises
-        ------
-        DataError
-            If there is none, or no longer.
-        """
-        row = self.find(number)
-        if row is None:
-            raise DataError(f"row {number} is no longer there; the folder was heard again")
-        return row
-
-    def find(self, number: int) -> Row | None:
-        """One row, if it is there."""
-        return self._rows.get(number)
-
-    def at(self, path: Path) -> Row | None:
-        """The row of a file, if it is there."""
-        return self._rows.get(self._ids.get(path, 0))
-
-    def file(self, number: int) -> Path:
-        """The file of a row, which is inside the library still."""
-        return inside(self.root, self.row(number).path)
-
     def folders(self) -> list[str]:
         """The folders right below the root."""
         return folders_of(self.root)
-
-    def words(self, error: GenrescopeError | str) -> str:
-        """An error in its own words, with files named as they are inside the library."""
-        text = str(error).replace(f"{self.root}{os.sep}", "")
-        return text.split(" (--force")[0]
-
-    # --- changing ----------------------------------------------------------
-
-    def changed(self) -> None:
-        """Have every page look again."""
-        with self.lock:
-            self.version += 1
-
-    def put(self, row: Row) -> None:
-        """Put a row in the place of the one with its number, judged anew."""
-        with self.lock:
-            if row.id in self._rows:
-                self.version += 1
-                row = row.judged(row.heard, self.policy)
-                self._rows[row.id] = replace(row, version=self.version)
-
-    def remember(self, path: Path, genres: Sequence[str]) -> None:
-        """Take note that genres were written into a file, and nothing else."""
-        if self._heard is not None:
-            self._heard.rewritten(path, genres)
-
-    def start(self, work: Callable[..., None], *args: Any) -> None:
-        """Do work in the background; :meth:`close` waits for it."""
-        with self.lock:
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
-            thread = threading.Thread(target=work, args=args, name="library", daemon=True)
-            self._threads.append(thread)
-            thread.start()
 
     def close(self) -> None:
         """Stop hearing, and finish what is being written."""
@@ -305,17 +237,6 @@ class Shelf:
                     here = self._rows.get(row.id)
                     if here is not None and here.solo is row.solo:
                         self.put(replace(here, heard=heard))
-
-    def note_runs(self, journal: Journal) -> None:
-        """Look up which files have genres that can be taken back."""
-        runs: dict[Path, int] = {}
-        for entry in journal.entries(path=self.root):
-            if entry.in_force and entry.plan.undoes is None:
-                runs.setdefault(entry.path, entry.run)
-        with self.lock:
-            for row in list(self._rows.values()):
-                if row.run != runs.get(row.path):
-                    self.put(replace(row, run=runs.get(row.path)))
 
     # --- deciding ----------------------------------------------------------
 

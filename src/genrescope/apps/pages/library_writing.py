@@ -11,18 +11,16 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from genrescope.apps.journal import Journal
 from genrescope.apps.pages.library_rows import Row
+from genrescope.apps.pages.library_table import Table
 from genrescope.apps.service.library import inside
 from genrescope.apps.service.refusals import RequestError
 from genrescope.apps.tagger import Tagger, Undone, undo
 from genrescope.catalog.genre_tags import read_genre_field
 from genrescope.errors import GenrescopeError, JournalError, TagError
-
-if TYPE_CHECKING:
-    from genrescope.apps.pages.library_shelf import Shelf
 
 __all__ = ["Job", "Writing"]
 
@@ -57,7 +55,7 @@ class Job:
 
 
 class Writing:
-    """The one hand that writes into the files of a shelf.
+    """The one hand that writes into the files of a table.
 
     Attributes
     ----------
@@ -65,8 +63,8 @@ class Writing:
         The last one.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, table: Table) -> None:
+        self.table = table
         self.job: Job | None = None
         self._busy = threading.Lock()
         self._plans: OrderedDict[str, dict[int, tuple[str, ...]]] = OrderedDict()
@@ -75,7 +73,7 @@ class Writing:
         """What would be written for these rows, and a key to have just that written."""
         changing = [row for row in rows if row.target is not None]
         key = secrets.token_urlsafe(9)
-        with self.shelf.lock:
+        with self.table.lock:
             self._plans[key] = {row.id: row.target or () for row in changing}
             while len(self._plans) > _PLANS:
                 self._plans.popitem(last=False)
@@ -89,7 +87,7 @@ class Writing:
         RequestError
             If the plan is not known any more, or another writing is going on.
         """
-        with self.shelf.lock:
+        with self.table.lock:
             if key not in self._plans:
                 raise RequestError(
                     410, "this preview is out of date or was written already; look again"
@@ -108,9 +106,9 @@ class Writing:
         JournalError
             If the journal cannot be read.
         """
-        root = self.shelf.root
+        root = self.table.root
         if run is None:
-            rows = [self.shelf.row(number) for number in numbers or ()]
+            rows = [self.table.row(number) for number in numbers or ()]
             paths = [inside(root, row.path) for row in rows if row.run is not None]
         else:
             with Journal.open() as journal:
@@ -121,7 +119,7 @@ class Writing:
                     f"run {run} wrote files outside of this library, too; take it back on the "
                     f"command line: genrescope undo {run}",
                 )
-        with self.shelf.lock:
+        with self.table.lock:
             self._claim()
             self._begin(Job("undo", len(paths), run=run), self._undo, paths, run)
 
@@ -135,7 +133,7 @@ class Writing:
         """
         here: dict[int, int] = defaultdict(int)
         with Journal.open() as journal:
-            for entry in journal.entries(path=self.shelf.root):
+            for entry in journal.entries(path=self.table.root):
                 if entry.state in ("written", "unclear"):
                     here[entry.run] += 1
             runs = [one for one in journal.runs() if one.id in here and not one.is_undo]
@@ -162,8 +160,8 @@ class Writing:
 
     def _begin(self, job: Job, work: Any, *args: Any) -> None:
         self.job = job
-        self.shelf.changed()
-        self.shelf.start(work, job, *args)
+        self.table.changed()
+        self.table.start(work, job, *args)
 
     @contextlib.contextmanager
     def _finishing(self, job: Job) -> Iterator[None]:
@@ -171,26 +169,26 @@ class Writing:
         try:
             yield
         except GenrescopeError as error:
-            job.error = self.shelf.words(error)
+            job.error = self.table.words(error)
         except Exception as error:  # noqa: BLE001 (it is told on the page)
             _log.exception("%s ended early", job.kind)
             job.error = f"ended early ({type(error).__name__}: {error})"
         finally:
             job.running = False
             self._busy.release()
-            self.shelf.changed()
+            self.table.changed()
 
     def _write(self, job: Job, plan: Mapping[int, tuple[str, ...]]) -> None:
-        shelf = self.shelf
+        table = self.table
         with self._finishing(job), Journal.open() as journal:
-            tagger = Tagger(journal, command=_COMMAND, bundle=shelf.recogniser.bundle.name)
+            tagger = Tagger(journal, command=_COMMAND, bundle=table.recogniser.bundle.name)
             job.run = tagger.run
             for number, genres in plan.items():
-                row = shelf.find(number)
+                row = table.find(number)
                 try:
                     if row is None or row.target != genres:
                         raise TagError("was changed in another window meanwhile; look again")
-                    path = inside(shelf.root, row.path)
+                    path = inside(table.root, row.path)
                     change = tagger.write(path, genres, expected=row.now)
                 except JournalError:
                     raise
@@ -212,7 +210,7 @@ class Writing:
                             self._undone(job, undone)
                     except JournalError as error:  # taken back elsewhere meanwhile
                         self._failed(job, path, error)
-            self.shelf.note_runs(journal)
+            self.table.note_runs(journal)
 
     def _undone(self, job: Job, undone: Undone) -> None:
         path = Path(os.path.realpath(undone.path))
@@ -223,20 +221,20 @@ class Writing:
         self._settled(path, read_genre_field(path).values, run=None)
 
     def _settled(self, path: Path, now: tuple[str, ...], *, run: int | None) -> None:
-        shelf = self.shelf
-        shelf.remember(path, now)
-        with shelf.lock:
-            row = shelf.at(path)
+        table = self.table
+        table.remember(path, now)
+        with table.lock:
+            row = table.at(path)
             if row is not None:
-                shelf.put(replace(row, now=now, chosen=None, run=run, error=""))
+                table.put(replace(row, now=now, chosen=None, run=run, error=""))
 
     def _failed(self, job: Job, path: Path | None, error: GenrescopeError | str) -> None:
         job.done, job.failed = job.done + 1, job.failed + 1
-        shelf = self.shelf
-        with shelf.lock:
-            row = None if path is None else shelf.at(path)
+        table = self.table
+        with table.lock:
+            row = None if path is None else table.at(path)
             if row is not None:
                 now = row.now
                 with contextlib.suppress(GenrescopeError):
-                    now = read_genre_field(inside(shelf.root, row.path)).values
-                shelf.put(replace(row, now=now, error=shelf.words(error)))
+                    now = read_genre_field(inside(table.root, row.path)).values
+                table.put(replace(row, now=now, error=table.words(error)))

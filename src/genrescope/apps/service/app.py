@@ -25,14 +25,13 @@ except ImportError as error:
 from genrescope import __version__
 from genrescope.apps.service.guards import Guards, Sessions
 from genrescope.apps.service.login import login_routes
-from genrescope.apps.service.metrics import TEXT, Metrics
+from genrescope.apps.service.metrics import TEXT
 from genrescope.apps.service.models import PROBLEMS, Answer, Bundles, Health, PathRequest, Problem
 from genrescope.apps.service.observing import GONE, Observer
 from genrescope.apps.service.problems import http_problem, problem_of, respond
 from genrescope.apps.service.recognising import (
     API,
     answer,
-    describe_bundle,
     recognise_paths,
     recognise_uploads,
 )
@@ -105,8 +104,6 @@ def create_app(settings: Settings, *, pages: bool = True) -> FastAPI:
         If a package of the extra ``serve`` is not installed.
     """
     service = Service(settings)
-    metrics = Metrics(service, describe_bundle(service))
-    service.metrics = metrics
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -127,7 +124,7 @@ def create_app(settings: Settings, *, pages: bool = True) -> FastAPI:
     )
     app.state.genrescope = service
     _handle_errors(app, service)
-    _add_routes(app, service, metrics)
+    _add_routes(app, service)
     sessions = Sessions()
     app.include_router(login_routes(settings, sessions))
     _describe(app, settings)
@@ -138,7 +135,7 @@ def create_app(settings: Settings, *, pages: bool = True) -> FastAPI:
         if isinstance(route, APIRoute):
             routes.setdefault(route.path, set()).update(route.methods or ())
     app.add_middleware(Guards, settings=settings, sessions=sessions, routes=routes)
-    app.add_middleware(Observer, metrics=metrics, routes=frozenset(routes))
+    app.add_middleware(Observer, metrics=service.metrics, routes=frozenset(routes))
     if pages:
         from genrescope.apps.pages import add_pages
 
@@ -174,7 +171,7 @@ def _handle_errors(app: FastAPI, service: Service) -> None:
         return respond(http_problem(422, told, instance=request.scope["instance"]))
 
 
-def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
+def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/recognise",
         summary="Recognise files that are sent",
@@ -228,7 +225,7 @@ def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         recogniser = service.recogniser
         card = recogniser.card
         found = {
-            **describe_bundle(service),
+            **service.about,
             "description": card["description"],
             "genres": list(recogniser.genres),
             "subgenres": recogniser.knows_subgenres,
@@ -268,7 +265,7 @@ def _add_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         tags=["running it"],
     )
     async def figures() -> Response:
-        return Response(metrics.text(), media_type=TEXT)
+        return Response(service.metrics.text(), media_type=TEXT)
 
 
 def _answered(service: Service, results: list[dict[str, Any]]) -> Response:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,9 +15,6 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-if TYPE_CHECKING:
-    from genrescope.apps.service.service import Service
 
 __all__ = ["TEXT", "Metrics"]
 
@@ -42,13 +39,13 @@ class Metrics:
 
     Parameters
     ----------
-    service : Service
-        Asked for the figures of the moment.
+    state : callable
+        Gives the figures of the moment, by name.
     bundle : dict of str to str
         Name, version and SHA-256 of the recogniser.
     """
 
-    def __init__(self, service: Service, bundle: dict[str, str]) -> None:
+    def __init__(self, state: Callable[[], Mapping[str, Any]], bundle: dict[str, str]) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "genrescope_requests",
@@ -82,7 +79,7 @@ class Metrics:
             registry=self._registry,
         )
         Info("genrescope_bundle", "The recogniser", registry=self._registry).info(bundle)
-        self._registry.register(_Moment(service))
+        self._registry.register(_Moment(state))
         ProcessCollector(namespace="genrescope", registry=self._registry)
 
     def text(self) -> bytes:
@@ -93,11 +90,11 @@ class Metrics:
 class _Moment(Collector):
     """What is read when it is asked for."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        state: dict[str, Any] = self._service.state
+        state = self._state()
         for key, (name, told) in _GAUGES.items():
             yield GaugeMetricFamily(name, told, value=state[key])
         for key, (name, told) in _COUNTERS.items():

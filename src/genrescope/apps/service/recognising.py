@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "API",
     "answer",
-    "describe_bundle",
     "recognise_paths",
     "recognise_uploads",
     "unless_gone",
@@ -201,16 +200,6 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def describe_bundle(service: Service) -> dict[str, str]:
-    """Which recogniser it is."""
-    card = service.recogniser.card
-    return {
-        "name": card["name"],
-        "version": str(card["version"]),
-        "sha256": card["graph"]["sha256"],
-    }
-
-
 def answer(service: Service, results: list[dict[str, Any]]) -> dict[str, Any]:
     """The whole answer."""
-    return {"api": API, "bundle": describe_bundle(service), "results": results}
+    return {"api": API, "bundle": service.about, "results": results}

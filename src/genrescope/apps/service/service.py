@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrescope.apps.service.library import inside
+from genrescope.apps.service.metrics import Metrics
 from genrescope.apps.service.refusals import QueueFullError
 from genrescope.apps.service.temporary import Workshop
 from genrescope.audio.pool import IsolatedPool
@@ -21,7 +22,6 @@ from genrescope.errors import DataError, ServiceError
 from genrescope.learn.recogniser import Recogniser
 
 if TYPE_CHECKING:
-    from genrescope.apps.service.metrics import Metrics
     from genrescope.apps.service.settings import Settings
     from genrescope.learn.prediction import Prediction
 
@@ -83,7 +83,7 @@ class Service:
         self._seconds = 0.1  # that a file takes, about
         self.rejected = 0
         self.stopping = False
-        self.metrics: Metrics | None = None
+        self.metrics = Metrics(lambda: self.state, self.about)
 
     # --- for the program that runs it --------------------------------------
 
@@ -116,6 +116,16 @@ class Service:
             "taken": self._taken,
             "lost": pool.lost,
             "rejected": self.rejected,
+        }
+
+    @property
+    def about(self) -> dict[str, str]:
+        """The recogniser in answers and figures: its name, version and SHA-256."""
+        card = self.recogniser.card
+        return {
+            "name": card["name"],
+            "version": str(card["version"]),
+            "sha256": card["graph"]["sha256"],
         }
 
     def worker_pids(self) -> list[int]:
@@ -211,9 +221,8 @@ class Service:
         waited = time.monotonic() - started
         took = waited * self._pool.size / max(self._pool.size, ahead)
         self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * took
-        if self.metrics is not None:
-            self.metrics.hearing.observe(waited)
-            self.metrics.recognised.labels(str(prediction.sure).lower()).inc()
+        self.metrics.hearing.observe(waited)
+        self.metrics.recognised.labels(str(prediction.sure).lower()).inc()
         return prediction
 
     @property
@@ -226,8 +235,7 @@ class Service:
 
     def count_error(self, error: BaseException) -> None:
         """Note an error for the figures."""
-        if self.metrics is not None:
-            self.metrics.errors.labels(type(error).__name__).inc()
+        self.metrics.errors.labels(type(error).__name__).inc()
 
     def inside_library(self, path: str | os.PathLike[str]) -> Path:
         """The file or folder of the library that is meant, symbolic links resolved.
