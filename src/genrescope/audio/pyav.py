@@ -77,7 +77,10 @@ class FfmpegSource:
         if protocol == "fd":
             os.lseek(self._fd, 0, os.SEEK_SET)
             options["fd"] = str(self._fd)
-        self._container = self._av.open(where, options=options, metadata_errors="replace")
+        try:
+            self._container = self._av.open(where, options=options, metadata_errors="replace")
+        except TypeError:  # PyAV 19 reads any bytes as metadata, unasked
+            self._container = self._av.open(where, options=options)
         streams = self._container.streams
         stream = streams.best("audio") or next(iter(streams.audio), None)
         if stream is None:
