@@ -23,9 +23,10 @@ import soundfile
 from genrescope.audio.store import FeatureStore
 from genrescope.audio.store.extract import Extracted, Job
 from genrescope.audio.store.journal import Journal
+from genrescope.audio.store.parts import PARTS
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import find_tracks
-from genrescope.audio.store.write import PARTS, Summary, _Filling, _settle, extract
+from genrescope.audio.store.write import Summary, _Filling, _settle, extract
 
 __all__ = ["run"]
 

@@ -27,12 +27,12 @@ from benchmarks.bench_scale import make_clips
 from genrescope.audio.decode import open_audio
 from genrescope.audio.scale.extract import write_parts
 from genrescope.audio.store import FeatureStore
+from genrescope.audio.store.description import describe_new
 from genrescope.audio.store.extract import Extracted, extract_samples
 from genrescope.audio.store.journal import Row, write_line
 from genrescope.audio.store.partitions import Partition, partitions_for
 from genrescope.audio.store.place import Place
 from genrescope.audio.store.recipe import Recipe
-from genrescope.audio.store.write import describe_new
 from genrescope.catalog.folders import find_audio
 from genrescope.learn.recogniser import Recogniser
 

@@ -23,11 +23,17 @@ import numpy as np
 from genrescope.audio.files import printable
 from genrescope.audio.scale import Engine, Lost
 from genrescope.audio.scale.work import Isolation, each_isolated
+from genrescope.audio.store.description import (
+    DESCRIPTION,
+    PARTITIONED,
+    check_description,
+    check_recipe,
+    describe_new,
+)
 from genrescope.audio.store.disk import StoreLock, told
 from genrescope.audio.store.extract import Extracted, Job, extract_file
 from genrescope.audio.store.journal import Failure, Journal, Row, Seen, read_line, write_line
 from genrescope.audio.store.partitions import (
-    PARTS,
     RUNS,
     Partition,
     describe,
@@ -35,22 +41,11 @@ from genrescope.audio.store.partitions import (
     partitions_for,
     shares,
 )
+from genrescope.audio.store.parts import PARTS, descriptor_parquet, npy_header
 from genrescope.audio.store.place import Place
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import Catalogue
-from genrescope.audio.store.write import (
-    BATCH,
-    DESCRIPTION,
-    PARTITIONED,
-    Report,
-    Summary,
-    check_description,
-    check_recipe,
-    describe_new,
-    descriptor_parquet,
-    npy_header,
-    plan,
-)
+from genrescope.audio.store.write import BATCH, Report, Summary, check_place, plan
 from genrescope.audio.workers import DEFAULT_TIMEOUT
 from genrescope.errors import DataError, DecoderCrashError, GenrescopeError
 
@@ -315,8 +310,6 @@ def _locked(place: Place) -> Iterator[int | None]:
     if place.local is None:
         yield None
         return
-    from genrescope.audio.store.write import check_place
-
     check_place(place.local)
     with told(place.local):
         place.local.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,7 @@ from genrescope.audio.store.journal import (
     quarantine_table,
     read_line,
 )
+from genrescope.audio.store.parts import PARTS
 from genrescope.audio.store.place import Place
 from genrescope.audio.store.sources import CATALOGUE, Catalogue
 from genrescope.errors import DataError
@@ -45,7 +46,6 @@ __all__ = ["Partition", "partition_of", "partitions_for", "read_all", "read_cata
 TRACKS_EACH = 10_000  # of a partition, for which a new store is laid out
 MOST = 16_384  # partitions
 MANIFEST = "manifest"
-PARTS = "parts"
 RUNS = "runs"
 
 _LINE, _LINES = ".line", ".lines"

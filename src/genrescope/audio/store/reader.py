@@ -15,8 +15,7 @@ Reading needs no lock: parts never change, and what is added meanwhile is not se
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,29 +28,19 @@ import numpy.typing as npt
 
 from genrescope.audio import frames
 from genrescope.audio.descriptors import DESCRIPTOR_NAMES
+from genrescope.audio.store.description import DESCRIPTION, PARTITIONED, open_description
 from genrescope.audio.store.journal import Failure, Journal, Row
 from genrescope.audio.store.partitions import read_all, read_catalogues
+from genrescope.audio.store.parts import PARTS, part_file, read_array, read_descriptors
 from genrescope.audio.store.place import Place, is_url
 from genrescope.audio.store.recipe import Recipe, to_decibels
 from genrescope.audio.store.sources import Catalogue
-from genrescope.audio.store.write import (
-    DESCRIPTION,
-    HEADER,
-    PARTITIONED,
-    PARTS,
-    check_description,
-    part_file,
-    read_description,
-)
-from genrescope.catalog.fma_tables import import_pyarrow
 from genrescope.catalog.prepared import PreparedData, load_prepared
 from genrescope.errors import DataError
 
 __all__ = ["DescriptorTable", "FeatureStore", "load_frames"]
 
 Indices = Sequence[int] | npt.NDArray[np.integer[Any]] | slice | None
-
-_MAPPED = 256  # files that are open at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +103,6 @@ class FeatureStore:
         self._part = np.array([part for (part, _), _ in places], dtype=np.int64)
         self._at = np.array([at for (_, at), _ in places], dtype=np.int64)
         self.quarantine: list[Failure] = [journal.failures[i] for i in sorted(journal.failures)]
-        self._maps: OrderedDict[tuple[str, int], npt.NDArray[Any]] = OrderedDict()
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> FeatureStore:
@@ -291,7 +279,7 @@ class FeatureStore:
         part, at = self._part[chosen], self._at[chosen]
         for number in np.unique(part).tolist():
             rows = np.flatnonzero(part == number)
-            values[rows] = self._read_descriptors(number)[at[rows]]
+            values[rows] = read_descriptors(self.place, self.file(number, "descriptors"))[at[rows]]
         return DescriptorTable(self.ids[chosen], DESCRIPTOR_NAMES, values)
 
     def prepared(self, indices: Indices = None) -> PreparedData:
@@ -398,100 +386,24 @@ class FeatureStore:
         chosen = self._chosen(indices)
         shape, dtype = self.recipe.arrays[name]
         out = np.empty((len(chosen), *shape), dtype)
-        part, at = self._part[chosen].tolist(), self._at[chosen].tolist()
+        part, at = self._part[chosen], self._at[chosen]
         # In the order of the disk, whatever the order asked for.
-        for i in np.lexsort((at, part)).tolist() if len(chosen) else ():
-            if self.place.local is None:
-                out[i] = self._fetched(name, part[i], at[i])
-            else:
-                out[i] = self._mapped(name, part[i])[at[i]]
-        return out
-
-    def _fetched(self, name: str, number: int, at: int) -> npt.NDArray[Any]:
-        """A row of an array that is not on a disk here."""
-        shape, dtype = self.recipe.arrays[name]
-        path, n = self.file(number, name), math.prod(shape) * dtype.itemsize
-        part = self.journal.parts[number]
-        size, _ = part.files[path]
-        data = self.place.read_range(path, HEADER + at * n, HEADER + (at + 1) * n)
-        if size != HEADER + n * len(part.ids) or len(data) != n:
-            raise DataError(
-                f"{self.place.url}/{path}: not the {len(part.ids)} rows that the manifest says; "
-                f"`genrescope features verify {self.place.url}` says what is damaged"
+        order = np.lexsort((at, part))
+        for rows in np.split(order, np.flatnonzero(np.diff(part[order])) + 1) if len(order) else ():
+            number = int(part[rows[0]])
+            read_array(
+                self.place,
+                self.file(number, name),
+                rows=len(self.journal.parts[number].ids),
+                at=at[rows].tolist(),
+                into=[out[i] for i in rows.tolist()],
             )
-        return np.frombuffer(data, dtype).reshape(shape)
+        return out
 
     def file(self, number: int, name: str) -> str:
         """The file that holds an array of a part, below the store."""
         file = self.journal.parts[number].file(name) or part_file(number, name)
         return file if self.partitions else f"{PARTS}/{file}"
-
-    def _mapped(self, name: str, number: int) -> npt.NDArray[Any]:
-        """An array of a part, mapped into memory."""
-        key = (name, number)
-        if key in self._maps:
-            self._maps.move_to_end(key)
-            return self._maps[key]
-        shape, dtype = self.recipe.arrays[name]
-        path = self.file(number, name)
-        rows = len(self.journal.parts[number].ids)
-        if self.place.local is None:
-            raise DataError(f"{path}: not on a disk here; please report it")
-        try:
-            # Not as np.memmap: its views cost more than the copying.
-            found: npt.NDArray[Any] = np.asarray(
-                np.load(self.place.local / path, mmap_mode="r", allow_pickle=False)
-            )
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); `genrescope features verify {self.path}` "
-                "says what is damaged"
-            ) from error
-        if found.shape != (rows, *shape) or found.dtype != dtype:
-            raise DataError(
-                f"{path}: holds {found.dtype} {found.shape}, expected {dtype} {(rows, *shape)}; "
-                f"`genrescope features verify {self.path}` says what is damaged"
-            )
-        self._maps[key] = found
-        if len(self._maps) > _MAPPED:
-            self._maps.popitem(last=False)
-        return found
-
-    def _read_descriptors(self, number: int) -> npt.NDArray[np.float32]:
-        """The descriptors of a part [rows, 518]."""
-        pa = import_pyarrow()
-        path = self.file(number, "descriptors")
-        try:
-            source = pa.BufferReader(self.place.read(path))
-            table = pa.parquet.ParquetFile(source).read(
-                columns=list(DESCRIPTOR_NAMES), use_threads=False
-            )
-            columns = [table[name].to_numpy() for name in DESCRIPTOR_NAMES]
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); `genrescope features verify {self.path}` "
-                "says what is damaged"
-            ) from error
-        values: npt.NDArray[np.float32] = np.stack(columns, axis=1)
-        return values
-
-
-def open_description(where: str | PathLike[str]) -> tuple[Place, dict[str, Any]]:
-    """A store and what it says of itself; errors as of :meth:`FeatureStore.open`."""
-    place = Place(where)
-    if place.local is not None:
-        # The path as it was given is what people know.
-        return place, read_description(Path(where) if not is_url(where) else place.local)
-    try:
-        said = json.loads(place.read(DESCRIPTION))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{place}: no feature store; `genrescope features extract SOURCE --out {place}` makes "
-            "one"
-        ) from error
-    except ValueError as error:
-        raise DataError(f"{place}/{DESCRIPTION}: cannot be read ({error})") from error
-    return place, check_description(said, where=str(place))
 
 
 def load_frames(folder: str | PathLike[str]) -> PreparedData:

@@ -12,19 +12,25 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import metadata
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genrescope.audio.descriptors import DESCRIPTOR_NAMES
 from genrescope.audio.files import printable
+from genrescope.audio.store.description import (
+    DESCRIPTION,
+    PARTITIONED,
+    PLAIN,
+    check_recipe,
+    describe_new,
+    read_description,
+)
 from genrescope.audio.store.disk import (
     StoreLock,
     open_new,
@@ -36,23 +42,22 @@ from genrescope.audio.store.disk import (
 )
 from genrescope.audio.store.extract import Extracted, Job, extract_file, look
 from genrescope.audio.store.journal import Failure, Journal, Row, Seen
+from genrescope.audio.store.parts import (
+    HEADER,
+    PARTS,
+    descriptor_parquet,
+    npy_header,
+    part_file,
+)
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import Catalogue
 from genrescope.audio.workers import DEFAULT_TIMEOUT, map_isolated
-from genrescope.catalog.fma_tables import import_pyarrow
 from genrescope.catalog.storage import human_bytes
-from genrescope.errors import DataError, DiskSpaceError, GenrescopeError, MissingExtraError
+from genrescope.errors import DataError, DiskSpaceError, GenrescopeError
 
-__all__ = ["BATCH", "DESCRIPTION", "PARTS", "Summary", "extract", "read_description"]
+__all__ = ["BATCH", "Report", "Summary", "check_place", "extract", "plan", "strays"]
 
 BATCH = 128  # tracks a part
-DESCRIPTION = "store.json"
-PARTS = "parts"
-
-FORMAT = "genrescope feature store"
-_VERSION = 1
-PARTITIONED = 2  # the version of a store that many machines fill; see partitions
-HEADER = 128  # bytes of the head of an .npy file, whatever its number of rows
 _SPARE = 64 << 20  # bytes that stay free on the disk
 
 Report = Callable[[int, int, int], None]
@@ -95,39 +100,6 @@ class Summary:
     rows: int = 0
     quarantined: int = 0
     left_by: int | None = None
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """What a store says of itself.
-
-    Raises
-    ------
-    DataError
-        If there is no store, or one of a later version.
-    """
-    path = folder / DESCRIPTION
-    try:
-        said = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder}: no feature store; `genrescope features extract SOURCE --out {folder}` "
-            "makes one"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); copy the store again") from error
-    return check_description(said, where=str(path))
-
-
-def check_description(said: Any, *, where: str) -> dict[str, Any]:
-    """What a store says of itself, if it is a store that can be read here; else DataError."""
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise DataError(f"{where}: not the description of a feature store; give another folder")
-    if said.get("version") not in (_VERSION, PARTITIONED):
-        raise DataError(
-            f"{where}: format {said.get('version')}; this version of genrescope reads {_VERSION} "
-            f"and {PARTITIONED}. Extract into another folder"
-        )
-    return said
 
 
 def extract(
@@ -248,38 +220,9 @@ def _settle(store: Path, recipe: Recipe | None) -> Recipe:
         settled = recipe or Recipe()
     check_recipe(settled)
     if not (store / DESCRIPTION).exists():
-        said = describe_new(settled, version=_VERSION)
+        said = describe_new(settled, version=PLAIN)
         replace_file(store / DESCRIPTION, (json.dumps(said, indent=2) + "\n").encode())
     return settled
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Find out before the work whether it can be stored; MissingExtraError if not."""
-    if "descriptors" in recipe.what:
-        try:
-            import_pyarrow()
-        except MissingExtraError as error:
-            raise MissingExtraError(
-                "Storing descriptors (all but --what mel,frames)", extra="lab", package="pyarrow"
-            ) from error
-
-
-def describe_new(recipe: Recipe, *, version: int) -> dict[str, Any]:
-    """What a new store says of itself."""
-    return {
-        "format": FORMAT,
-        "version": version,
-        **recipe.to_dict(),
-        "made_with": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("genrescope", "numpy", "soxr", "soundfile", "av"):
-        with contextlib.suppress(metadata.PackageNotFoundError):  # run from its source
-            found[name] = metadata.version(name)
-    return found
 
 
 def strays(store: Path, journal: Journal) -> list[Path]:
@@ -439,37 +382,3 @@ class _Filling:
         number = len(self.journal.parts)
         names = {name: part_file(number, name) for name in (*self.recipe.arrays, "descriptors")}
         return {name: self.store / PARTS / file for name, file in names.items()}
-
-
-def part_file(number: int, name: str) -> str:
-    """Name of a file of a part.
-
-    >>> part_file(3, "mel"), part_file(3, "descriptors")
-    ('000003.mel.npy', '000003.descriptors.parquet')
-    """
-    return f"{number:06d}.{name}.{'parquet' if name == 'descriptors' else 'npy'}"
-
-
-def npy_header(shape: Sequence[int], kind: np.dtype[Any]) -> bytes:
-    """The head of an .npy file, always of the same length.
-
-    >>> len(npy_header((128, 128, 1292), np.dtype("uint8")))
-    128
-    """
-    said = {"descr": kind.str, "fortran_order": False, "shape": tuple(shape)}
-    start = b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little")
-    return start + repr(said).encode("ascii").ljust(HEADER - 11) + b"\n"
-
-
-def descriptor_parquet(ids: list[str], values: Any) -> memoryview:
-    pa = import_pyarrow()
-    shown = [printable(id_) for id_ in ids]  # Parquet's text is UTF-8, and names of files need not
-    columns = [pa.array(shown, pa.string())]
-    columns += [pa.array(column) for column in np.ascontiguousarray(values.T)]
-    table = pa.Table.from_arrays(columns, names=["id", *DESCRIPTOR_NAMES])
-    sink = pa.BufferOutputStream()
-    # Without what helps to search: it would be as large as the numbers.
-    pa.parquet.write_table(
-        table, sink, compression="zstd", use_dictionary=False, write_statistics=False
-    )
-    return memoryview(sink.getvalue())
