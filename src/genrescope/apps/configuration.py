@@ -4,21 +4,33 @@ The order is command line, environment, file, default. The file is TOML, a table
 (``[predict]``, ``[features.extract]``) and one, ``[defaults]``, for options that many commands
 have. Only the user's own file is read, never one in the folder that a command happens to run in: a
 folder that came from somebody else must not change what a command does.
-
-Nothing here knows typer: an option is what :class:`Option` says.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from genrescope.apps.toml_lines import line_of, literal, with_key, without_key
+from genrescope.apps.settings import (
+    DEFAULTS,
+    LIST_SEPARATOR,
+    NEVER,
+    PREFIX,
+    SHARED,
+    VARIABLES,
+    File,
+    Option,
+    Setting,
+    config_path,
+    key_of,
+    meant,
+    read_file,
+    settable,
+    short_path,
+    variable_of,
+)
+from genrescope.apps.toml_lines import literal, with_key, without_key
 from genrescope.errors import ConfigurationError, DataError
 
 __all__ = [
@@ -45,210 +57,7 @@ __all__ = [
     "variable_of",
 ]
 
-PREFIX = "GENRESCOPE"
-DEFAULTS = "defaults"
-LIST_SEPARATOR = ";"  # in variables; genres have commas and spaces in their names
-
-SHARED = (
-    "alone",
-    "bundle",
-    "cluster",
-    "device",
-    "folds",
-    "json",
-    "metadata",
-    "min-confidence",
-    "scheduler",
-    "seed",
-    "together",
-    "windows",
-    "workers",
-)
-"""Options that may stand in ``[defaults]``."""
-
-_CHANGES = "it changes, replaces or deletes files"
-_ASKS = "it asks for something else to be done"
-_PLACE = "where results go is said with each command"
-NEVER: Mapping[str, str] = {
-    "everything": _CHANGES,
-    "force": _CHANGES,
-    "split-links": _CHANGES,
-    "write": _CHANGES,
-    "yes": _CHANGES,
-    "clean": _CHANGES,
-    "moved": "it accepts that something is not what it was",
-    "out": _PLACE,
-    "last": "which run is taken back is said each time",
-    "show": _ASKS,
-    "names-template": _ASKS,
-    "null": "it is about what is on stdin",
-    "help": _ASKS,
-    "version": _ASKS,
-    "install-completion": _ASKS,
-    "show-completion": _ASKS,
-}
-"""Options that are given on the command line only, and why."""
-
-VARIABLES: Mapping[str, str] = {
-    "GENRESCOPE_CONFIG": "The configuration file.",
-    "GENRESCOPE_JOURNAL": "The journal of written tags, which `genrescope undo` reads.",
-    "GENRESCOPE_HEARD": "What was heard before, so that it is not heard again.",
-    "GENRESCOPE_TOKEN": "The token of `genrescope serve`.",
-    "GENRESCOPE_DEBUG": "1: show the traceback of an unexpected error.",
-}
-"""Variables that are no option of a command."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """An option as it can be set.
-
-    Attributes
-    ----------
-    command : tuple of str
-        The command that has it: ``("features", "extract")``.
-    key : str
-        Its long name without dashes.
-    name : str
-        The name of the parameter that takes it.
-    default : Any
-        What it is where nobody sets it; None where the command decides.
-    many : bool
-        Whether it takes a list.
-    flag : bool
-        Whether it is on or off.
-    convert : callable
-        Turns a value into what the command takes; raises what has a ``format_message``.
-    """
-
-    command: tuple[str, ...]
-    key: str
-    name: str
-    default: Any
-    many: bool
-    flag: bool
-    convert: Callable[[Any], Any]
-
-    @property
-    def variable(self) -> str:
-        """The variable of the environment that sets it."""
-        return variable_of(self.command, self.key)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The value of an option, and where it comes from.
-
-    Attributes
-    ----------
-    option : Option
-        The option.
-    value : Any
-        As it stands in the file or in the variable; else the default.
-    source : str
-        ``"default"``, ``"file"`` or ``"environment"``.
-    where : str
-        ``config.toml:12``, or the name of the variable; empty for a default.
-    """
-
-    option: Option
-    value: Any
-    source: str
-    where: str
-
-
-@dataclass(frozen=True)
-class File:
-    """A configuration file that was read.
-
-    Attributes
-    ----------
-    path : Path
-        Where it is, or would be.
-    tables : mapping
-        What it says; empty where there is no file.
-    text : str
-        The file as it stands.
-    """
-
-    path: Path
-    tables: Mapping[str, Any]
-    text: str
-
-    def where(self, table: Sequence[str], key: str | None = None) -> str:
-        """File and line of a key, as people and editors write it."""
-        line = line_of(self.text, table, key)
-        return short_path(self.path) + (f":{line}" if line else "")
-
-
-# --- places ----------------------------------------------------------------
-
-
-def config_path() -> Path:
-    """Where the file is: ``GENRESCOPE_CONFIG``, or the user's folder for configuration."""
-    if given := os.environ.get("GENRESCOPE_CONFIG"):
-        return Path(given)
-    import platformdirs
-
-    return Path(platformdirs.user_config_path("genrescope")) / "config.toml"
-
-
-def short_path(path: Path | str) -> str:
-    """A path with the home folder as ``~``."""
-    text, home = str(path), os.path.expanduser("~")
-    if len(home) > 1 and (text == home or text.startswith(home + os.sep)):
-        return "~" + text[len(home) :]
-    return text
-
-
-def variable_of(command: Sequence[str], key: str) -> str:
-    """The variable that sets an option: ``GENRESCOPE_FEATURES_EXTRACT_WORKERS``."""
-    return "_".join((PREFIX, *command, key)).upper().replace("-", "_")
-
-
-def key_of(names: Iterable[str]) -> str | None:
-    """The key of an option from what can be typed: ``["-j", "--workers"]`` is ``workers``."""
-    return next((name[2:] for name in names if name.startswith("--")), None)
-
-
-def settable(key: str | None) -> bool:
-    """Whether a file or a variable may set it."""
-    return key is not None and key not in NEVER
-
-
-# --- reading ---------------------------------------------------------------
-
-
-def read_file(path: Path | None = None) -> File:
-    """The user's file; without one, a file that says nothing.
-
-    Raises
-    ------
-    ConfigurationError
-        If it cannot be read, or is no TOML. Also if ``GENRESCOPE_CONFIG`` names a file that is
-        not there.
-    """
-    path = path or config_path()
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        if os.environ.get("GENRESCOPE_CONFIG") == str(path):
-            raise ConfigurationError(
-                f"{short_path(path)}: there is no such file, but GENRESCOPE_CONFIG names it; "
-                "create it with `genrescope config set`, or unset the variable"
-            ) from None
-        return File(path, {}, "")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigurationError(
-            f"{short_path(path)}: the configuration cannot be read: {reason}"
-        ) from error
-    try:
-        return File(path, tomllib.loads(text), text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(
-            f"{short_path(path)}: {error}; the configuration is TOML: `top = 5` under `[predict]`"
-        ) from error
+# --- checking --------------------------------------------------------------
 
 
 def check_file(
@@ -301,12 +110,6 @@ def _no_table(name: str, tables: set[str]) -> str:
     return f"there is no such command{meant(name, tables, '[{}]')}"
 
 
-def meant(word: str, known: Iterable[str], form: str = "{}") -> str:
-    """A question for who mistyped a word; empty where nothing is like it."""
-    near = get_close_matches(word, known, n=1)
-    return f"; did you mean {form.format(near[0])}?" if near else ""
-
-
 def _error(file: File, table: Sequence[str], key: str | None, text: str) -> ConfigurationError:
     return ConfigurationError(f"{file.where(table, key)}: {text}")
 
@@ -353,8 +156,8 @@ def check_value(option: Option, value: Any) -> str | None:
             return "it takes a text, a number, true or false"
     try:
         became = option.convert(value)
-    except Exception as error:  # noqa: BLE001 (whatever a converter raises, the value is wrong)
-        return _why(error)
+    except ValueError as error:
+        return str(error)
     results = became if isinstance(became, list | tuple) else [became]
     for part, result in zip(parts, results, strict=True):
         if isinstance(result, bool | int | float) and isinstance(part, str):
@@ -364,12 +167,6 @@ def check_value(option: Option, value: Any) -> str | None:
         if not isinstance(result, bool | int | float) and not isinstance(part, str):
             return f'it is a text, which stands in quotes: "{part}"'
     return None
-
-
-def _why(error: Exception) -> str:
-    text = str(getattr(error, "message", None) or error or type(error).__name__)
-    text = " ".join(text.split()).removeprefix("Value error, ").rstrip(".")
-    return text[:1].lower() + text[1:]
 
 
 # --- what holds ------------------------------------------------------------
@@ -413,9 +210,9 @@ def _from_text(option: Option, text: str, variable: str) -> Any:
     value: Any = text.split(LIST_SEPARATOR) if option.many else text
     try:
         became = option.convert(value)
-    except Exception as error:
+    except ValueError as error:
         raise ConfigurationError(
-            f"{variable}={text}: {_why(error)}; change or unset the variable"
+            f"{variable}={text}: {error!s}; change or unset the variable"
         ) from error
     return became if isinstance(became, bool | int | float) else value
 

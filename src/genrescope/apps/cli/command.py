@@ -19,7 +19,7 @@ from genrescope.errors import GenrescopeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["USAGE", "Command", "Family", "Group", "run"]
+__all__ = ["USAGE", "Command", "Family", "Group", "rule_of", "run"]
 
 USAGE = 2  # exit code: wrong usage, or nothing to do
 _MISTAKE = 70  # as sysexits.h has it
@@ -177,8 +177,10 @@ def _wrong_usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(context.get_help(), err=True, color=context.color)
         return USAGE
+    from genrescope.apps.configuration import came_from
+
     path = context.command_path if context is not None else "genrescope"
-    return _complain(f"{_in_our_words(error)}; see `{path} --help`")
+    return _complain(f"{_in_our_words(error)}{came_from(context)}; see `{path} --help`")
 
 
 # What click and its successor in typer say, and what we do. The first that is found counts.
@@ -226,10 +228,15 @@ def _value_error(error: Any, message: str) -> str:
     if type(error).__name__ == "MissingParameter":
         what = first_sentence(one.help or "").rstrip(".")
         return f"{name}: is missing" + (f" ({what})" if what else "")
+    return f"{name}: {rule_of(message)}"
+
+
+def rule_of(message: str) -> str:
+    """What click or typer says of a value, in our words."""
     for pattern, ours in _RULES:
         if found := re.fullmatch(pattern, message):
-            return f"{name}: {found.expand(ours)}".replace("'", "")
-    return f"{name}: {message[:1].lower()}{message[1:]}"
+            return found.expand(ours).replace("'", "")
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 # --- help ------------------------------------------------------------------

@@ -215,7 +215,7 @@ def _value(option: Option, words: list[str], key: str) -> Any:
     if not option.many:
         try:
             became = option.convert(given)
-        except Exception:  # noqa: BLE001 (said below, in the words of the option)
+        except ValueError:  # said below, in the words of the option
             became = None
         given = became if isinstance(became, bool | int | float) else given
     wrong = check_value(option, given)

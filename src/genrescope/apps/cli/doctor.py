@@ -10,7 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from genrescope.apps.diagnosis import Diagnosis, Place
+    from genrescope.apps.diagnosis import Diagnosis
+    from genrescope.apps.kept import Place
 
 __all__ = ["doctor"]
 
@@ -194,18 +195,18 @@ def _wrapped(text: str, *, first: str, indent: int) -> list[str]:
 
 
 def _clean(*, yes: bool, json: bool) -> int:
-    from genrescope.apps import diagnosis
+    from genrescope.apps import kept as disk
     from genrescope.apps.cli.text import print_json
     from genrescope.catalog.storage import human_bytes
 
-    everything = diagnosis.places()
+    everything = disk.places()
     chosen = [place for place in everything if place.again and place.paths]
     kept = [place for place in everything if not place.again and place.paths]
     total = human_bytes(sum(place.size for place in chosen))
     if not json:
         _tell_of(chosen, kept)
     sure = yes or (bool(chosen) and not json and _asked(total))
-    results = diagnosis.remove(chosen) if sure else []
+    results = disk.remove(chosen) if sure else []
     failures = [f"{place.name}: {why}" for place, why in results if why]
     if json:
         print_json(

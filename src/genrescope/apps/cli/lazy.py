@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command, get_group
 
-from genrescope.apps.cli.command import Command, Group
+from genrescope.apps.cli.command import Command, Group, rule_of
 
 __all__ = ["LazyGroup", "Where", "leaves", "options_of"]
 
@@ -191,10 +191,14 @@ def _configure(context: Any, name: str, command: Any, arguments: Sequence[str]) 
 
 
 def _convert(parameter: Any, context: Any, value: Any) -> Any:
-    """A value as the command would get it; typer came by its own way to do so in 0.26."""
-    if hasattr(parameter, "type_cast_value"):
-        return parameter.type_cast_value(context, value)
-    return parameter.get_runtime_param().coerce(value, param=parameter, ctx=context)
+    """A value as the command would get it, or a ValueError with the rule that it breaks."""
+    try:
+        if hasattr(parameter, "type_cast_value"):  # of click; later typer has its own way
+            return parameter.type_cast_value(context, value)
+        return parameter.get_runtime_param().coerce(value, param=parameter, ctx=context)
+    except Exception as error:
+        message = " ".join(str(getattr(error, "message", None) or error).split())
+        raise ValueError(rule_of(message.removesuffix("."))) from error
 
 
 def _plain(value: Any) -> Any:
