@@ -132,7 +132,7 @@ def test_what_is_damaged_is_refused_or_comes_out_right(kind: str, tmp_path: Path
             continue
         if after.field.values == GENRES:  # whoever writes into a library checks this
             assert after.audio_digest() == before.audio_digest()
-    assert refused < 60
+    assert refused < 60 or good.startswith(b"OggS")  # whose pages have checksums
 
 
 @pytest.mark.parametrize(
