@@ -26,7 +26,7 @@ from genrescope.learn.lab.id_runs import GAP, id_runs, measure_runs
 from genrescope.learn.lab.reading import read_columns
 from genrescope.learn.lab.tabular import TabularData
 
-__all__ = ["DATASETS", "ECHONEST_AUDIO", "load_dataset"]
+__all__ = ["DATASETS", "ECHONEST_AUDIO", "TABLES", "load_dataset"]
 
 _LICENCE = (
     "FMA metadata (Defferrard et al., ISMIR 2017) is CC BY 4.0; the features were computed from "
@@ -116,7 +116,8 @@ def load_dataset(
     )
     if not asked.folder.is_dir():
         raise DataError(f"{asked.folder}: no such folder; give the one that holds the tables")
-    return clean(_LOADERS[name](asked))
+    load = TABLES[name][1]
+    return clean(load(asked))
 
 
 # --- FMA-small, statistics of its frames -----------------------------------
@@ -470,19 +471,26 @@ def _by_group(
     return sorted(chosen)
 
 
-_LOADERS: Mapping[str, Callable[[_Asked], RawTable]] = {
-    "fma-small-mfcc": _small_mfcc,
-    "fma-small-mel": _small_mel,
-    "fma-echonest": _echonest,
-    "fma": _fma,
-}
-
-DATASETS: Mapping[str, str] = MappingProxyType(
+#: Tables by name: what they hold, and what loads them from a folder.
+TABLES: Mapping[str, tuple[str, Callable[[_Asked], RawTable]]] = MappingProxyType(
     {
-        "fma-small-mfcc": "140 MFCC statistics of FMA-small: the table of the study of 2022",
-        "fma-small-mel": f"{frames.N_STATISTICS:,} statistics of the same mel frames of FMA-small",
-        "fma-echonest": "8 features by Echonest, for the tracks of FMA that have a genre",
-        "fma": "FMA as `genrescope fma prepare` made it: 518 descriptors, or Echonest's numbers",
+        "fma-small-mfcc": (
+            "140 MFCC statistics of FMA-small: the table of the study of 2022",
+            _small_mfcc,
+        ),
+        "fma-small-mel": (
+            f"{frames.N_STATISTICS:,} statistics of the same mel frames of FMA-small",
+            _small_mel,
+        ),
+        "fma-echonest": (
+            "8 features by Echonest, for the tracks of FMA that have a genre",
+            _echonest,
+        ),
+        "fma": (
+            "FMA as `genrescope fma prepare` made it: 518 descriptors, or Echonest's numbers",
+            _fma,
+        ),
     }
 )
-"""Tables by name, and what they hold."""
+#: Tables by name, and what they hold.
+DATASETS: Mapping[str, str] = MappingProxyType({name: about for name, (about, _) in TABLES.items()})
