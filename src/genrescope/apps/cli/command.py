@@ -33,6 +33,10 @@ _LAST = ("Exit codes:", "Examples:")  # paragraphs that stand at the end
 class Command(TyperCommand):
     """A command that says its help for the width of the terminal, and ends as all others do."""
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option ``--help``, quick to leave out."""
+        return _quick(super().get_help_option(ctx))
+
     def get_help(self, ctx: Any) -> str:
         """The help, laid out."""
         return _page(self, ctx, _panels(self, ctx))
@@ -76,6 +80,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A command that has commands below it."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option ``--help``, quick to leave out."""
+        return _quick(super().get_help_option(ctx))
 
     def get_help(self, ctx: Any) -> str:
         """The help, laid out, with the commands."""
@@ -129,7 +137,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """
     tame(sys.stdout, sys.stderr)
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="genrescope", standalone_mode=False)
         sys.stdout.flush()
     except GenrescopeError as error:
         return _complain(str(error))
@@ -237,6 +245,13 @@ def rule_of(message: str) -> str:
         if found := re.fullmatch(pattern, message):
             return found.expand(ours).replace("'", "")
     return f"{message[:1].lower()}{message[1:]}"
+
+
+def _quick(option: Any) -> Any:
+    """An option that is off where it is not given; to see that None is, typer loads pydantic."""
+    if option is not None and option.default is None:
+        option.default = False
+    return option
 
 
 # --- help ------------------------------------------------------------------

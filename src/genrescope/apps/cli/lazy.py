@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -105,6 +106,14 @@ class LazyGroup(Group):
         finally:
             self._listing = False
 
+    def _main_shell_completion(self, *arguments: Any, **named: Any) -> None:
+        """Answer a shell that asks what could come next."""
+        if any(name.endswith("_COMPLETE") for name in os.environ):
+            from typer import completion
+
+            completion.get_completion_inspect_parameters()  # makes the shells known
+        super()._main_shell_completion(*arguments, **named)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         """The command that is called, and what is configured for it."""
         name, command, rest = super().resolve_command(ctx, args)
@@ -166,8 +175,6 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 def _configure(context: Any, name: str, command: Any, arguments: Sequence[str]) -> None:
     """Give a command its defaults from the file and from the environment."""
-    import os
-
     from genrescope.apps import configuration
 
     file = configuration.read_file()

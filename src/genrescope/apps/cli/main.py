@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import ClassVar
 
@@ -33,19 +34,19 @@ _COMMANDS = {
         "info": "Describe a recogniser: its genres, training data, licence and scores.",
         "teach": "Teach a recogniser your own genres.",
         "bundles": "List, pull, push and remove recognisers of the Hugging Face Hub.",
-        "encoders": "List, install and remove the encoders that a recogniser can be taught on.",
+        "encoders": "List, install and remove what hears a track beside our own features.",
         "evaluate": "Score a recogniser on tracks whose genre is known.",
         "robustness": "Test how steady a recogniser is.",
     },
     "Research": {
-        "fma": "The Free Music Archive: fetch it, prepare its tables, count what is in them.",
+        "fma": "Fetch the Free Music Archive, prepare its tables, count what is in them.",
         "audit": "Find artists that are in more than one split, and whatever else leaks.",
-        "features": "Features of many audio files on disk: extract them, check them, read them.",
+        "features": "Extract features of many audio files into a store, check it and read it.",
         "lab": "Analyse a table, compare classifiers on it, and write one report.",
-        "train": "Train a recogniser.",
+        "train": "Train a recogniser, or one of the networks it can be made of.",
         "runs": "Compare trainings: scores, what they cost, and whether the differences mean "
         "anything.",
-        "model": "List networks, and show what is in them.",
+        "model": "List networks, show their layers, draw what their filters look for.",
     },
     "This installation": {
         "doctor": "Check what is installed, what can be read, and what takes up room.",
@@ -67,7 +68,7 @@ app = typer.Typer(
     cls=_Root,
     help="Recognise the genre of music, say how sure it is, and why.",
     no_args_is_help=True,
-    add_completion=True,
+    add_completion=False,  # typer's own options import pydantic for every command; see _root
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -80,10 +81,48 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _show_completion(context: typer.Context, parameter: typer.CallbackParam, value: bool) -> None:
+    if value:
+        from typer import completion
+
+        completion.show_callback(context, parameter, _shell() or value)
+
+
+def _install_completion(
+    context: typer.Context, parameter: typer.CallbackParam, value: bool
+) -> None:
+    if value:
+        from typer import completion
+
+        completion.install_callback(context, parameter, _shell() or value)
+
+
+def _shell() -> str | None:
+    """The shell that this runs in, or else the one that its user has."""
+    import shellingham  # type: ignore[import-untyped]
+
+    try:
+        return str(shellingham.detect_shell()[0])
+    except shellingham.ShellDetectionFailure:
+        return os.path.basename(os.environ.get("SHELL", "")) or None
+
+
 @app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+    ),
+    show_completion: bool = typer.Option(
+        False,
+        "--show-completion",
+        callback=_show_completion,
+        help="Print the script that completes words in this shell: bash, zsh, fish or PowerShell.",
+    ),
+    install_completion: bool = typer.Option(
+        False,
+        "--install-completion",
+        callback=_install_completion,
+        help="Put it where the shell finds it.",
     ),
 ) -> None:
     pass
