@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.apps.cli import options
+from genrescope.apps.cli.text import counted, print_json
+
 if TYPE_CHECKING:
     from genrescope.catalog.leaks import AuditReport
     from genrescope.catalog.table import TrackTable
@@ -20,52 +23,47 @@ EXAMPLE = "for example"  # heading of the column that a narrow terminal may cut
 
 def audit(
     table: Annotated[
-        Path,
-        typer.Argument(metavar="TABLE", help="CSV or Parquet file with one row a track."),
+        Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file with one row a track.")
     ],
-    group: Annotated[
-        str | None,
-        typer.Option(
-            help="Column whose values must stay in one split (default: artist_id, "
-            "or artist_name where there is none)",
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Column that says the split of a track (default: split)", show_default=False
-        ),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of the class (default: genre_top, or genre where there is none)",
-            show_default=False,
-        ),
-    ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, help="Make this many grouped folds and audit those instead."),
+        options.number("--folds", "Make this many grouped folds and audit those instead.", min=2),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for --folds.")] = 0,
+    seed: options.Seed = 0,
+    group: options.GroupColumn = None,
+    label: options.LabelColumn = None,
+    split: options.SplitColumn = None,
+    json: options.Json = False,
     limit: Annotated[
-        int, typer.Option(min=0, help="Show at most this many of each finding; 0 shows all.")
+        int,
+        options.number(
+            "--limit",
+            "Show at most so many of each finding; 0 shows all.",
+            min=0,
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = 20,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole report as JSON.")
-    ] = False,
 ) -> None:
     """Find artists that are in more than one split, and whatever else leaks.
 
-    Exit code 0: nothing leaks. 1: something does. 2: the table cannot be audited.
+    The table is read and nothing is written.
+
+    Exit codes: 0 nothing leaks, 1 something does, 2 wrong usage or nothing to do, 130 stopped by
+    Ctrl-C.
+
+    Examples:
+
+      genrescope audit tracks.csv
+      genrescope audit tracks.csv --folds 5 --group artist --label genre
     """
     from genrescope.catalog.leaks import audit as run_audit
     from genrescope.catalog.table import COLUMNS, TrackTable
     from genrescope.errors import SplitError, TableError
 
     if folds is not None and split is not None:
-        raise typer.BadParameter("give --split to audit a column, or --folds to audit new folds")
+        raise typer.BadParameter(
+            "--folds: excludes --split; give --split to audit a column, or --folds for new folds"
+        )
     # As text, so that a table with other faults than leaks can be audited too.
     tracks = TrackTable.load(table, text=COLUMNS, keep_unknown=True)
     group = group or _first(tracks, "artist_id", "artist_name") or "artist_id"
@@ -80,12 +78,8 @@ def audit(
     except (TableError, SplitError) as error:
         raise type(error)(f"{table}: {error}") from error
 
-    if as_json:
-        import json
-
-        typer.echo(
-            json.dumps({"table": str(table), **report.to_dict()}, indent=2, ensure_ascii=False)
-        )
+    if json:
+        print_json({"table": str(table), **report.to_dict()})
     else:
         _show(report, name=table.name, limit=limit or None)
     raise typer.Exit(0 if report.clean else 1)
@@ -152,8 +146,8 @@ def _show(report: AuditReport, *, name: str, limit: int | None) -> None:
     import sys
 
     title = (
-        f"{name}: {_n(report.n_tracks, 'track')}, {_n(report.n_groups, _noun(report))} "
-        f"({report.group}), {_n(len(report.splits), 'split')} ({report.split})"
+        f"{name}: {counted(report.n_tracks, 'track')}, {counted(report.n_groups, _noun(report))} "
+        f"({report.group}), {counted(len(report.splits), 'split')} ({report.split})"
     )
     sections = [_balance(report), *_leaks(report), *_warnings(report)]
     style, verdict = _verdict(report)
@@ -185,7 +179,7 @@ def _leaks(report: AuditReport) -> Iterator[_Section]:
         columns = [report.group, *(["name"] if named else []), *splits, EXAMPLE]
         yield _Section(
             "red",
-            f"LEAK: {_n(len(shared), noun)} {_are(shared)} in more than one split",
+            f"LEAK: {counted(len(shared), noun)} {_are(shared)} in more than one split",
             columns,
             [
                 [
@@ -202,7 +196,7 @@ def _leaks(report: AuditReport) -> Iterator[_Section]:
         verb = "occurs" if len(twice) == 1 else "occur"
         yield _Section(
             "red",
-            f"LEAK: {_n(len(twice), 'track id')} {verb} more than once",
+            f"LEAK: {counted(len(twice), 'track id')} {verb} more than once",
             ["track_id", *splits],
             [[d.track_id, *_counts(d.tracks, splits)] for d in twice],
             range(1, 1 + len(splits)),
@@ -210,8 +204,8 @@ def _leaks(report: AuditReport) -> Iterator[_Section]:
     if repeated := report.repeated_titles:
         yield _Section(
             "red",
-            f"LEAK: {_n(len(repeated), 'title')} by one artist {_are(repeated)} in more than one "
-            "split",
+            f"LEAK: {counted(len(repeated), 'title')} by one artist {_are(repeated)} in more than "
+            "one split",
             ["title", "artist", "tracks"],
             [[r.title, r.artist, _named(r.tracks)] for r in repeated],
         )
@@ -225,7 +219,7 @@ def _warnings(report: AuditReport) -> Iterator[_Section]:
         splits = list(report.splits)
         yield _Section(
             "yellow",
-            f"WARNING: {_n(len(similar), 'name')} with more than one spelling, in different "
+            f"WARNING: {counted(len(similar), 'name')} with more than one spelling, in different "
             f"splits; if each is one {noun}, they leak",
             ["", report.group, "name", *splits],
             [
@@ -240,8 +234,8 @@ def _warnings(report: AuditReport) -> Iterator[_Section]:
     if dominant := report.dominant_groups:
         yield _Section(
             "yellow",
-            f"WARNING: {_n(len(dominant), noun)} with more than {100 * DOMINANT_SHARE:g} % of a "
-            "split, and as much weight in its score",
+            f"WARNING: {counted(len(dominant), noun)} with more than {100 * DOMINANT_SHARE:g} % of "
+            "a split, and as much weight in its score",
             [report.group, "name", "split", "tracks", "share"],
             [[d.group, d.name, d.split, f"{d.tracks:,}", _percent(d.share)] for d in dominant],
             (3, 4),
@@ -249,7 +243,7 @@ def _warnings(report: AuditReport) -> Iterator[_Section]:
     if report.without_group:
         yield _Section(
             "yellow",
-            f"WARNING: {_n(sum(report.without_group.values()), 'track')} without {noun}, "
+            f"WARNING: {counted(sum(report.without_group.values()), 'track')} without {noun}, "
             "which nobody can check",
             list(report.without_group),
             [[f"{n:,}" for n in report.without_group.values()]],
@@ -265,7 +259,8 @@ def _warnings(report: AuditReport) -> Iterator[_Section]:
     if report.without_split:
         yield _Section(
             "yellow",
-            f"WARNING: {_n(report.without_split, 'track')} in no split, left out of this audit",
+            f"WARNING: {counted(report.without_split, 'track')} in no split, left out of this "
+            "audit",
             (),
             (),
         )
@@ -274,11 +269,11 @@ def _warnings(report: AuditReport) -> Iterator[_Section]:
 def _verdict(report: AuditReport) -> tuple[str, str]:
     noun = _noun(report)
     warnings = sum(1 for _ in _warnings(report))
-    warned = f" ({_n(warnings, 'warning')} above)" if warnings else ""
+    warned = f" ({counted(warnings, 'warning')} above)" if warnings else ""
     if report.clean:
         return "green", f"CLEAN: no {noun}, track or title is in more than one split{warned}."
     found = [
-        _n(len(items), what)
+        counted(len(items), what)
         for items, what in (
             (report.shared_groups, noun),
             (report.duplicate_tracks, "track id"),
@@ -358,10 +353,6 @@ def _more(section: _Section, limit: int | None) -> str:
 
 def _noun(report: AuditReport) -> str:
     return "artist" if report.group.startswith("artist") else report.group
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _are(found: Sequence[object]) -> str:

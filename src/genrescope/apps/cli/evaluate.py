@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options
 from genrescope.apps.cli.interrupts import Interrupts
 from genrescope.apps.cli.render import console
 from genrescope.apps.cli.text import printable
@@ -36,111 +38,97 @@ _STDOUT = "-"
 
 
 def evaluate(
+    old_out: Annotated[str | None, typer.Argument(hidden=True)] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            show_default=False,
-            help="Score on prepared features: a folder with small_tracks.csv, "
-            "small_mel_frames.npz and small_mfcc.npz.",
+        options.data(
+            "Score on prepared features: a folder with small_tracks.csv, small_mel_frames.npz and "
+            "small_mfcc.npz."
         ),
     ] = None,
-    audio: Annotated[
+    manifest: Annotated[
         Path | None,
-        typer.Option(
+        options.text(
+            "--manifest",
+            "Score on sound: a table with the columns path (relative to the table) and genre; "
+            "artist_id and track_id where they are known.",
             "--audio",
-            metavar="MANIFEST.csv",
-            show_default=False,
-            help="Score on sound: a table with the columns path (relative to the table) and "
-            "genre; artist_id and track_id where they are known.",
+            metavar="FILE",
         ),
     ] = None,
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to score.")
-    ] = "default",
-    json_out: Annotated[
-        str | None,
-        typer.Option(
-            "--json",
-            metavar="OUT",
-            show_default=False,
-            help="Write the scores to this file as JSON; - prints them instead of the tables.",
-        ),
+    out: Annotated[
+        Path | None, options.out("Write the scores to this file as JSON, too.", metavar="FILE")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            "-j",
-            min=0,
-            metavar="N",
-            show_default=False,
-            help="Processes that decode (with --audio; default: one a core).",
-        ),
-    ] = None,
-    metadata: Annotated[
-        bool,
-        typer.Option(
-            "--metadata/--no-metadata",
-            help="With --audio: whether title and artist in the tags of a file have a say.",
-        ),
-    ] = True,
+    workers: options.Workers = None,
+    bundle: options.Bundle = "default",
+    metadata: options.Metadata = True,
+    json: options.Json = False,
 ) -> None:
     """Score a recogniser on tracks whose genre is known.
 
-    Accuracy, macro-F1, calibration and the rest, with 95 % intervals that resample whole
-    artists (tracks, where no artist is known), every genre for itself, and the confusion
-    matrix. Where the tracks were trained on, it says so.
+    Accuracy, macro-F1, calibration and the rest, with 95 % intervals that resample whole artists
+    (tracks, where no artist is known), every genre for itself, and the confusion matrix. Where
+    the tracks were trained on, it says so. Nothing is written but --out.
 
-    Exit code: 0 when every file was scored, 1 when some could not be read, 2 for wrong usage
-    or when there was nothing to score.
+    Exit codes: 0 every file was scored, 1 some could not be read, 2 wrong usage or nothing to do,
+    130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope evaluate --manifest tracks.csv
+      genrescope evaluate --data PREPARED --bundle mine --out scores.json
     """
-    if (data is None) == (audio is None):
-        raise typer.BadParameter("give either --data DIR or --audio MANIFEST.csv, and not both")
-    if json_out is not None and json_out != _STDOUT:
-        _check_writable(Path(json_out))
+    if old_out is not None:  # --json FILE, as it was once
+        if not json or out is not None:
+            raise typer.BadParameter(f"{old_out}: more than it takes; give --manifest or --data")
+        json, out = old_out == _STDOUT, None if old_out == _STDOUT else Path(old_out)
+    if (data is None) == (manifest is None):
+        raise typer.BadParameter("--data and --manifest: exclude each other; give one of them")
+    if out is not None:
+        _check_writable(out)
+    from genrescope.learn.recogniser import Recogniser
+
     with Interrupts() as interrupts:
         try:
             code = _evaluate(
-                data, audio, bundle=bundle, json_out=json_out, workers=workers, metadata=metadata
+                Recogniser.load(bundle, workers=workers, metadata=metadata),
+                data=data,
+                manifest=manifest,
+                out=out,
+                as_json=json,
             )
         except KeyboardInterrupt:
-            typer.echo("stopped: a part of the tracks would give other scores", err=True)
+            typer.echo("stopped; a part of the tracks would give other scores", err=True)
             code = interrupts.exit_code
     raise typer.Exit(code)
 
 
 def _evaluate(
-    data: Path | None,
-    audio: Path | None,
+    recogniser: Recogniser,
     *,
-    bundle: str,
-    json_out: str | None,
-    workers: int | None,
-    metadata: bool,
+    data: Path | None,
+    manifest: Path | None,
+    out: Path | None,
+    as_json: bool,
 ) -> int:
-    from genrescope.learn.recogniser import Recogniser
 
-    recogniser = Recogniser.load(bundle, workers=workers, metadata=metadata)
     if data is not None:
         heard = _hear_prepared(recogniser, data)
     else:
-        heard = _hear_files(recogniser, audio or Path())
+        heard = _hear_files(recogniser, manifest or Path())
     result, scores = _judge(recogniser, heard)
     # Before anything is shown: whoever reads the screen may leave early.
-    if json_out is not None and json_out != _STDOUT:
-        _write(Path(json_out), _dump(result))
-    if json_out == _STDOUT:
+    if out is not None:
+        _write(out, _dump(result))
+    screen = console(sys.stderr if as_json else sys.stdout)
+    if as_json:
         typer.echo(_dump(result))
-        out = console(typer.get_text_stream("stderr"))
     else:
-        out = console()
-        _print_head(out, recogniser, heard)
-    _print_warnings(out, result)
-    if scores is not None and json_out != _STDOUT:
-        _print_scores(out, result, scores)
-    _print_failures(out, heard)
+        _print_head(screen, recogniser, heard)
+    _print_warnings(screen, result)
+    if scores is not None and not as_json:
+        _print_scores(screen, result, scores)
+    _print_failures(heard)
     return 1 if heard.failures else 0
 
 
@@ -444,7 +432,7 @@ def _print_scores(out: Console, result: Mapping[str, Any], scores: Scores) -> No
         _say(out, f"Training overlap: {overlap['note']}.", style="dim")
 
 
-def _print_failures(out: Console, heard: _Heard) -> None:
+def _print_failures(heard: _Heard) -> None:
     failures = heard.failures
     if not failures:
         return
@@ -470,9 +458,11 @@ def _dump(result: Mapping[str, Any]) -> str:
 def _check_writable(path: Path) -> None:
     """Before the work, not after it."""
     if path.is_dir():
-        raise typer.BadParameter(f"--json {path}: is a folder; give the name of a file")
+        raise typer.BadParameter(f"--out {path}: is a folder; give the name of a file")
     if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--json {path}: there is no folder {path.absolute().parent}")
+        raise typer.BadParameter(
+            f"--out {path}: there is no folder {path.absolute().parent}; make it first"
+        )
 
 
 def _write(path: Path, text: str) -> None:

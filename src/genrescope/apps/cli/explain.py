@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.render import console, paragraph
 from genrescope.apps.cli.text import printable
 
@@ -27,61 +28,57 @@ def explain(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", show_default=False, help="The track to explain.")
     ],
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to ask.")
-    ] = "default",
     genre: Annotated[
         str | None,
-        typer.Option(
+        options.text(
             "--genre",
+            "The genre to explain.",
             metavar="GENRE",
-            show_default=False,
-            help="The genre to explain (default: the one that is recognised).",
+            default="the one that is recognised",
+            autocompletion=completion.genres,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            show_default=False,
-            help="Where the page goes (default: explain-NAME in this folder).",
-        ),
+        options.out("Where the page goes.", show_default="explain-NAME in this folder"),
     ] = None,
     at: Annotated[
         float | None,
-        typer.Option(
+        options.number(
             "--at",
+            "A moment of the 30 s that are explained.",
             metavar="SECONDS",
-            show_default=False,
-            help="A moment of the 30 s that are explained (default: where it sounds most like it).",
+            default="where it sounds most like it",
         ),
     ] = None,
     draws: Annotated[
         int,
-        typer.Option("--draws", min=2, help="How often random parts are hidden; more is truer."),
+        options.number("--draws", "How often random parts are hidden; more is truer.", min=2),
     ] = 600,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is hidden.")] = 0,
-    no_sound: Annotated[
-        bool, typer.Option("--no-sound", help="Leave the sound out of the page.")
-    ] = False,
+    seed: options.Seed = 0,
+    sound: options.Sound = True,
+    bundle: options.Bundle = "default",
 ) -> None:
     """See and hear what in a track spoke for its genre, and what against it.
 
     Parts of the sound are hidden, and the recogniser is asked again. Writes one page with the map
-    of what counted, a test whether the map is true, and the sound of only what spoke for the genre.
+    of what counted, a test whether the map is true, and the sound of only what spoke for the
+    genre. Needs the extra lab.
+
+    Exit codes: 0 the page is written, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
 
     Examples:
 
       genrescope explain song.mp3
       genrescope explain song.mp3 --genre Folk --at 75 --out why
     """
-    from genrescope.explain.why.page import check_folder, write_why
+    from genrescope.explain.page_files import check_folder
+    from genrescope.explain.why.page import KIND, write_why
     from genrescope.explain.why.reasons import explain_track
     from genrescope.learn.recogniser import Recogniser
 
     folder = out if out is not None else _folder(file)
-    check_folder(folder)
+    check_folder(folder, kind=KIND)
     recogniser = Recogniser.load(bundle, metadata=False)  # what the sound says, and nothing else
     screen = console(sys.stderr)
     with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
@@ -94,9 +91,9 @@ def explain(
         words += [] if at is None else ["--at", f"{at:g}"]
         words += [] if draws == 600 else ["--draws", str(draws)]
         words += ["--seed", str(seed)] if seed else []
-        words += ["--no-sound"] if no_sound else []
+        words += [] if sound else ["--no-sound"]
         command = shlex.join([*words, "--out", printable(os.fspath(folder))])
-        paths = write_why(why, folder, command=command, sound=not no_sound)
+        paths = write_why(why, folder, command=command, sound=sound)
     _summarise(why)
     typer.echo(os.fspath(paths.index))
 

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from genrescope.apps.cli import completion, options
+from genrescope.apps.cli.clusters import cluster_of
+from genrescope.apps.cli.command import Family
 from genrescope.apps.cli.interrupts import resumable
-from genrescope.apps.cli.scheduler import ClusterOption, SchedulerOption, cluster_of
+from genrescope.apps.cli.text import counted, print_json, printable
 
 if TYPE_CHECKING:
     from genrescope.audio.store.recipe import Recipe
@@ -20,35 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["features"]
 
-features = typer.Typer(
-    help="Features of many audio files on disk: extract them, check them, read them.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+features = Family("Extract features of many audio files into a store, check it and read it.")
 
 _EVERY = 10.0  # s between two lines of progress where there is no terminal
 _FRESH = 0.1  # s between two movements of the bar
 
 _Store = Annotated[
-    str, typer.Argument(metavar="STORE", help="The folder of the store, or its URL.")
+    str, typer.Argument(metavar="STORE", help="The folder of a store, or its URL (s3://...).")
 ]
-_Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        "-j",
-        min=0,
-        metavar="N",
-        show_default=False,
-        help="Processes (default: one a core; 0: none, and no protection from files that crash "
-        "a decoder).",
-    ),
-]
-
-
-@features.callback()
-def _group() -> None:
-    """Features of many audio files on disk: extract them, check them, read them."""
 
 
 @features.command("extract")
@@ -63,106 +45,114 @@ def extract(
     ],
     out: Annotated[
         str,
-        typer.Option(
-            "--out",
-            metavar="STORE",
-            help="Folder of the store, or URL (s3://...). The same command goes on where a killed "
-            "one stopped.",
+        options.out(
+            "Folder of the store, or URL (s3://...). The same command goes on where a killed one "
+            "stopped."
         ),
     ],
     what: Annotated[
         str | None,
-        typer.Option(
+        options.text(
             "--what",
-            metavar="LIST",
-            show_default=False,
-            help="Some of mel,descriptors,frames.  [default: what the store has, or all]",
+            "Some of mel,descriptors,frames.",
+            metavar="NAME,...",
+            default="what the store has, or all",
         ),
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(
+        options.number(
             "--seconds",
-            show_default=False,
-            help="Of each track, from its beginning, for mel and descriptors.  [default: 30]",
+            "Of each track, from its beginning, for mel and descriptors.",
+            metavar="SECONDS",
+            default="30",
         ),
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(
+        options.text(
             "--dtype",
-            show_default=False,
-            help="Of mel: uint8 (steps of 0.31 dB) or float16.  [default: uint8]",
+            "Of mel: uint8 (steps of 0.31 dB) or float16.",
+            default="uint8",
+            autocompletion=completion.of("uint8", "float16"),
         ),
     ] = None,
     audio: Annotated[
         Path | None,
-        typer.Option("--audio", metavar="DIR", help="FMA's sound: the unpacked fma_small, ..."),
+        options.text("--audio", "FMA's sound: the unpacked fma_small, ...", metavar="FOLDER"),
     ] = None,
     subset: Annotated[
-        str | None, typer.Option("--subset", help="Of FMA: small, medium, large or full.")
+        str | None,
+        options.text(
+            "--subset",
+            "Of FMA: small, medium, large or full.",
+            autocompletion=completion.subsets,
+        ),
     ] = None,
     genre_folders: Annotated[
         bool | None,
         typer.Option(
             "--genre-folders/--no-genre-folders",
-            show_default=False,
-            help="Whether the folders in SOURCE are genres.  [default: if all are known as such]",
+            show_default="if all are known as such",
+            help="Whether the folders in SOURCE are genres.",
         ),
     ] = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try tracks in quarantine once more.")
     ] = False,
-    workers: _Workers = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=1, metavar="S", help="Seconds that a file may take.")
-    ] = 120.0,
-    batch: Annotated[
+    part: Annotated[
         int,
-        typer.Option(
-            "--batch", min=1, metavar="N", help="Tracks that are committed at a time, as a part."
+        options.number(
+            "--part-size", "Tracks that are committed at a time, as a part.", "--batch", min=1
         ),
     ] = 128,
-    scheduler: SchedulerOption = None,
-    cluster: ClusterOption = None,
+    workers: options.Workers = None,
+    timeout: options.Timeout = 120.0,
+    scheduler: options.Scheduler = None,
+    cluster: options.Cluster = None,
     partitions: Annotated[
         int | None,
-        typer.Option(
+        options.number(
             "--partitions",
+            "Make a store of N partitions, as a cluster and a URL need.",
             min=1,
-            metavar="N",
-            show_default=False,
-            help="Make a store of N partitions, as a cluster and a URL need.  [default there: one "
-            "for each 10,000 tracks]",
-            rich_help_panel="Cluster",
+            default="there, one for each 10,000 tracks",
+            rich_help_panel=options.CLUSTER,
         ),
     ] = None,
 ) -> None:
     """Bring features of all tracks of a source into a store.
 
-    mel: spectrograms of 128 bands at 22,050 Hz. descriptors: the 518 of FMA's
-    features.csv. frames: what the shipped recogniser reads.
+    mel: spectrograms of 128 bands at 22,050 Hz. descriptors: the 518 of FMA's features.csv.
+    frames: what the shipped recogniser reads.
 
-    Stopped at any moment, even by kill -9, the same command goes on where it
-    was, with no track twice and none left out. A file that cannot be read goes
-    into quarantine.csv with the reason, and is tried again with --retry or when
-    it was replaced. A file that was replaced is read again.
+    Stopped at any moment, even by kill -9, the same command goes on where it was, with no track
+    twice and none left out. A file that cannot be read goes into quarantine.csv with the reason,
+    and is tried again with --retry or when it was replaced. A file that was replaced is read
+    again.
 
-    On a cluster the workers read the files and write the store, so all of them
-    must see both under the same names. --workers is for a run without one.
+    On a cluster the workers read the files and write the store, so all of them must see both
+    under the same names. --workers is for a run without one.
 
-    Exit code 1: some tracks are in quarantine.
+    Exit codes: 0 all tracks are in the store, 1 some are in quarantine, 2 wrong usage or nothing
+    to do, 130 stopped by Ctrl-C (the same command goes on where it was).
+
+    Examples:
+
+      genrescope features extract ~/Music --out store --what mel,descriptors
+      genrescope features extract manifest.csv --out store --workers 4
+      genrescope features extract prepared --audio fma_small --subset small --out store
     """
     from genrescope.audio.store.sources import find_tracks
 
     if workers is not None and (scheduler or cluster):
-        raise typer.BadParameter("--workers is for a run without a cluster: leave it out")
+        raise typer.BadParameter("--workers: is for a run without a cluster; leave it out")
     recipe = _recipe(out, what, seconds, dtype)
     catalogue = find_tracks(
         source, audio=audio, subset=subset, genre_folders=genre_folders, on_error=_unread
     )
     started = time.monotonic()
-    settings = _Settings(recipe, retry, timeout, batch)
+    settings = _Settings(recipe, retry, timeout, part)
     with (
         resumable(),
         cluster_of(scheduler, cluster) as engine,
@@ -179,7 +169,7 @@ def extract(
             from genrescope.audio.scale.extract import extract_scaled
 
             if workers == 0:
-                raise typer.BadParameter("--workers 0 is for stores without partitions: give 1")
+                raise typer.BadParameter("--workers: 0 is for stores without partitions; give 1")
             done = extract_scaled(
                 catalogue,
                 out,
@@ -197,17 +187,23 @@ def verify(
     store: _Store,
     recompute: Annotated[
         int,
-        typer.Option(
-            "--recompute", min=0, metavar="N", help="Extract N random tracks again, and compare."
-        ),
+        options.number("--recompute", "Extract N random tracks again, and compare.", min=0),
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of their choice.")] = 0,
-    workers: _Workers = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    seed: options.Seed = 0,
+    workers: options.Workers = None,
+    json: options.Json = False,
 ) -> None:
     """Check a store: checksums, rows, ids, NaN, and what is missing.
 
-    Exit code 1: something is wrong.
+    The store is read and nothing is written.
+
+    Exit codes: 0 the store is whole, 1 something is wrong, 2 wrong usage or nothing to do, 130
+    stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope features verify store
+      genrescope features verify store --recompute 20
     """
     from genrescope.audio.store.verify import to_json
     from genrescope.audio.store.verify import verify as check
@@ -220,51 +216,55 @@ def verify(
             workers=workers,
             report=lambda done, total: report(done, total, 0),
         )
-    if as_json:
+    if json:
         typer.echo(to_json(found))
         raise typer.Exit(0 if found.whole else 1)
     from genrescope.catalog.storage import human_bytes
 
     typer.echo(
-        f"{store}: {_n(found.tracks, 'track')}, {found.quarantined:,} in quarantine; "
-        f"{_n(found.files, 'file')}, {human_bytes(found.bytes)}"
+        f"{store}: {counted(found.tracks, 'track')}, {found.quarantined:,} in quarantine; "
+        f"{counted(found.files, 'file')}, {human_bytes(found.bytes)}"
     )
     if found.recomputed:
         typer.echo(
-            f"{_n(found.recomputed, 'track')} extracted again: {found.identical:,} the same to "
-            "the bit"
+            f"{counted(found.recomputed, 'track')} extracted again: {found.identical:,} the same "
+            "to the bit"
         )
     for note in found.notes:
         typer.echo(f"note: {note}")
     for problem in found.problems:
         typer.echo(f"wrong: {problem}")
-    typer.echo("clean" if found.whole else f"{_n(len(found.problems), 'problem')}")
+    typer.echo("clean" if found.whole else f"{counted(len(found.problems), 'problem')}")
     raise typer.Exit(0 if found.whole else 1)
 
 
 @features.command("info")
-def info(
-    store: _Store,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
-) -> None:
-    """Say what is in a store, by which parameters, and what could not be read."""
+def info(store: _Store, json: options.Json = False) -> None:
+    """Say what is in a store, by which parameters, and what could not be read.
+
+    The store is read and nothing is written.
+
+    Exit codes: 0 there is a store, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope features info store
+    """
     from genrescope.audio.store import FeatureStore
 
     opened = FeatureStore.open(store)
     said = opened.describe()
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
+    if json:
+        print_json(said)
         return
-    from genrescope.apps.cli.text import printable
     from genrescope.catalog.storage import human_bytes
 
     if said["simulated"]:
         typer.echo("SIMULATED: the tracks are made up; their numbers say nothing about music\n")
     typer.echo(
-        f"{store}: {_n(said['tracks'], 'track')} ({said['source']}), {said['seconds'] / 3600:.1f} "
-        f"h of sound read, {human_bytes(said['bytes'])} in {_n(said['parts'], 'part')}"
+        f"{store}: {counted(said['tracks'], 'track')} ({said['source']}), "
+        f"{said['seconds'] / 3600:.1f} h of sound read, {human_bytes(said['bytes'])} in "
+        f"{counted(said['parts'], 'part')}"
     )
     for name, about in said["arrays"].items():
         typer.echo(f"  {name}: {' x '.join(map(str, about['shape']))} {about['dtype']}")
@@ -275,9 +275,9 @@ def info(
         genres = ", ".join(f"{name or '(none)'} {n:,}" for name, n in said["genres"].items())
         typer.echo(f"\nGenres: {printable(genres)}")
     if said["not_extracted"]:
-        typer.echo(f"\nNot extracted yet: {_n(said['not_extracted'], 'track')}")
+        typer.echo(f"\nNot extracted yet: {counted(said['not_extracted'], 'track')}")
     if opened.quarantine:
-        typer.echo(f"\nIn quarantine: {_n(len(opened.quarantine), 'track')}")
+        typer.echo(f"\nIn quarantine: {counted(len(opened.quarantine), 'track')}")
         for failure in opened.quarantine[:20]:
             typer.echo(f"  {printable(failure.error)}: {printable(failure.reason)}")
         if len(opened.quarantine) > 20:
@@ -285,18 +285,18 @@ def info(
 
 
 @features.command("export")
-def export(
-    store: _Store,
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help="Folder to write to; made if need be."),
-    ],
-) -> None:
+def export(store: _Store, out: options.OutFolder) -> None:
     """Write a store in the forms that the other commands read.
 
     Frames become small_tracks.csv, small_mel_frames.npz and small_mfcc.npz, for
-    `genrescope evaluate --data` and `genrescope train NETWORK --data`.
-    Descriptors become descriptors.parquet, for `genrescope lab`.
+    `genrescope evaluate --data` and `genrescope train NETWORK --data`. Descriptors become
+    descriptors.parquet, for `genrescope lab`. The store stays as it is.
+
+    Exit codes: 0 the files are written, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope features export store --out prepared
     """
     from genrescope.audio.store import FeatureStore
     from genrescope.audio.store.export import export_prepared, export_table
@@ -331,8 +331,8 @@ class _Settings(NamedTuple):
 def _said(out: str) -> dict[str, Any] | None:
     """What the store says of itself; None where there is none yet."""
     from genrescope.audio.store import open_description
+    from genrescope.audio.store.description import DESCRIPTION
     from genrescope.audio.store.place import Place, is_url
-    from genrescope.audio.store.write import DESCRIPTION
 
     there = Place(out).exists(DESCRIPTION) if is_url(out) else (Path(out) / DESCRIPTION).exists()
     return open_description(out)[1] if there else None
@@ -359,8 +359,6 @@ def _recipe(out: str, what: str | None, seconds: float | None, dtype: str | None
 
 
 def _unread(folder: Path, error: OSError) -> None:
-    from genrescope.apps.cli.text import printable
-
     typer.echo(
         f"{printable(str(folder))}: the folder cannot be read ({error.strerror or error}), and "
         "what is in it is left out",
@@ -377,7 +375,7 @@ def _say(done: Summary, kind: str, out: str, seconds: float) -> None:
         )
     new = done.added + done.replaced
     rate = f" in {seconds:.0f} s, {new / seconds:.1f} a second" if new and seconds >= 1 else ""
-    typer.echo(f"{out}: {_n(done.rows, 'track')}; {new:,} now{rate} (source: {kind})")
+    typer.echo(f"{out}: {counted(done.rows, 'track')}; {new:,} now{rate} (source: {kind})")
     for count, text in (
         (done.kept, "were there already"),
         (done.replaced, "had another file than before"),
@@ -389,7 +387,7 @@ def _say(done: Summary, kind: str, out: str, seconds: float) -> None:
         where = _quarantine(out)
         waiting = f", {done.waiting:,} not tried again (--retry does)" if done.waiting else ""
         typer.echo(
-            f"{_n(done.quarantined, 'track')} in quarantine{waiting}: {where} says why",
+            f"{counted(done.quarantined, 'track')} in quarantine{waiting}: {where} says why",
             err=True,
         )
 
@@ -399,10 +397,6 @@ def _quarantine(store: str) -> str:
     if _partitioned(store):
         return f"{store}/partition=*/quarantine.csv"
     return str(Path(store) / "quarantine.csv")
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 # --- progress ---------------------------------------------------------------

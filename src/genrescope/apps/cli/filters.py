@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from genrescope.apps.cli import options
+
 __all__ = ["filters"]
 
 _MOST = 24  # filters of a layer, unless more are asked for
@@ -22,39 +24,35 @@ def filters(
             help="A run: the folder that was given to `genrescope train` with --out.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", show_default=False, help="Where pictures go.")
-    ],
+    out: options.OutFolder,
     layer: Annotated[
         list[int] | None,
-        typer.Option(
+        options.number(
             "--layer",
-            metavar="N",
-            show_default=False,
-            help="Which convolution, from 1; repeat it for more (default: 1 and 5, as the study).",
+            "Which convolution, from 1; repeat it for more.",
+            default="1 and 5, as the study",
         ),
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            show_default=False,
-            help="Prepared clips, to find those that excite each filter most.",
-        ),
+        Path | None, options.data("Prepared clips, to find those that excite each filter most.")
     ] = None,
-    most: Annotated[
-        int, typer.Option("--most", min=1, help="How many filters of a layer, the first ones.")
+    limit: Annotated[
+        int,
+        options.number("--limit", "Filters of a layer, at most; the first ones.", "--most", min=1),
     ] = _MOST,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Of making a picture.")] = 96,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise it begins with.")] = 0,
+    steps: Annotated[int, options.number("--steps", "Of making a picture.", min=1)] = 96,
+    seed: options.Seed = 0,
 ) -> None:
     """Draw what excites the filters of a trained network, and name the clips that do.
+
+    The run is read; the pictures are written to FOLDER. Needs the extra train.
+
+    Exit codes: 0 the pictures are written, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
 
     Examples:
 
       genrescope model filters RUN --out pictures
-      genrescope model filters RUN --layer 3 --data ../shared/data/fma --out pictures
+      genrescope model filters RUN --layer 3 --data PREPARED --out pictures
     """
     from genrescope.audio.frames import N_FRAMES, WINDOW_SECONDS
     from genrescope.explain.filter_figures import write_filters
@@ -64,7 +62,7 @@ def filters(
     trained = load_trained(run)
     count = len(convolutions(trained.net))
     numbers = layer or [n for n in (1, 5) if n <= count]
-    chosen = {n: range(min(most, layer_of(trained.net, n)[1].out_channels)) for n in numbers}
+    chosen = {n: range(min(limit, layer_of(trained.net, n)[1].out_channels)) for n in numbers}
     prepared = None
     if data is not None:
         from genrescope.catalog.prepared import load_prepared

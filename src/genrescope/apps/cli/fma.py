@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.apps.cli import completion, options
+from genrescope.apps.cli.command import Family
 from genrescope.apps.cli.interrupts import resumable
+from genrescope.apps.cli.text import counted, print_json, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,68 +23,77 @@ if TYPE_CHECKING:
 
 __all__ = ["fma"]
 
-fma = typer.Typer(
-    help="The Free Music Archive: fetch it, prepare its tables, count what is in them.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+fma = Family("Fetch the Free Music Archive, prepare its tables, count what is in them.")
 
 _EVERY = 10.0  # s between two lines of progress where there is no terminal
 _FRESH = 0.1  # s between two movements of the bar
 _VERBS = {"download": "downloading", "check": "checking", "unpack": "unpacking"}
 
 
-@fma.callback()
-def _group() -> None:
-    """The Free Music Archive: fetch it, prepare its tables, count what is in them."""
-
-
 @fma.command("fetch")
 def fetch(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="metadata, small, medium, large or full.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="metadata, small, medium, large or full.",
+            autocompletion=completion.archives,
+        ),
     ],
-    to: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Folder for the archive and what it holds.")
+    out: Annotated[
+        Path,
+        options.out("Folder for the archive and what it holds.", "--to", show_default=True),
     ] = Path("fma"),
     source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="An archive that is there already."),
+        Path | None, options.text("--from", "An archive that is there already.", metavar="FILE")
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(
-            "--url", metavar="URL", help="A mirror: the file, or its folder with / at the end."
+        options.text(
+            "--url", "A mirror: the file, or its folder with / at the end.", metavar="URL"
         ),
     ] = None,
     sha1: Annotated[
         str | None,
-        typer.Option("--sha1", metavar="HEX", help="Expected SHA-1, if not the official one."),
+        options.text(
+            "--sha1", "What its SHA-1 has to be.", metavar="HEX", default="the official one"
+        ),
     ] = None,
-    unpack: Annotated[bool, typer.Option(help="Unpack the archive.")] = True,
+    unpack: Annotated[
+        bool, typer.Option("--unpack/--no-unpack", help="Unpack the archive.")
+    ] = True,
     keep: Annotated[
         bool, typer.Option("--keep/--no-keep", help="Keep the archive once it is unpacked.")
     ] = True,
 ) -> None:
     """Fetch one of FMA's archives, check it and unpack it.
 
-    Stopped at any moment, even by a crash, the same command goes on where it
-    was. Needs free disk for the archive and what it holds: metadata 2 GB, small
-    16 GB, medium 49 GB, large 205 GB, full 1.9 TB.
+    Stopped at any moment, even by a crash, the same command goes on where it was. Needs free disk
+    for the archive and what it holds: metadata 2 GB, small 16 GB, medium 49 GB, large 205 GB, full
+    1.9 TB.
 
-    Exit code 1: unpacked, but for some damaged members, which are listed.
+    Exit codes: 0 all of it is there, 1 some damaged members could not be unpacked, 2 wrong usage
+    or nothing to do, 130 stopped by Ctrl-C (the same command goes on where it was).
+
+    Examples:
+
+      genrescope fma fetch metadata
+      genrescope fma fetch small --out DATA --no-keep
+      genrescope fma fetch small --from Downloads/fma_small.zip
     """
     from genrescope.catalog.fma import ARCHIVES
     from genrescope.catalog.fma import fetch as fetch_archive
 
     if source is not None and url is not None:
-        raise typer.BadParameter("give --from for a file that is here, or --url for a mirror")
+        raise typer.BadParameter(
+            "--from and --url: exclude each other; give a file that is here, or a mirror"
+        )
     file = ARCHIVES[name].file if name in ARCHIVES else name
     stages = {stage: f"{verb} {file}" for stage, verb in _VERBS.items()}
     with resumable(), _progress(stages, sizes=tuple(stages)) as report:
         done = fetch_archive(
             name,
-            to=to,
+            to=out,
             url=url,
             source=source,
             sha1=sha1,
@@ -96,10 +108,12 @@ def fetch(
         typer.echo(f"{done.folder}: was there already (remove it to unpack it again)")
     else:
         files = done.unpacked.written + done.unpacked.kept
-        typer.echo(f"{done.folder}: {_n(files, 'file')}; SHA-1 of {done.archive.name} is right")
+        typer.echo(
+            f"{done.folder}: {counted(files, 'file')}; SHA-1 of {done.archive.name} is right"
+        )
     if done.failed:
         typer.echo(
-            f"{_n(done.failed, 'member')} could not be unpacked; {done.quarantine} says why",
+            f"{counted(done.failed, 'member')} could not be unpacked; {done.quarantine} says why",
             err=True,
         )
         raise typer.Exit(1)
@@ -109,31 +123,34 @@ def fetch(
 
 @fma.command("prepare")
 def prepare(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder fma_metadata, or the one it is in.")
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="fma_metadata, or the one it is in.")
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder for the Parquet files.  [default: prepared, beside the CSV files]",
-        ),
+        options.out("Folder for the Parquet files.", show_default="prepared, beside the CSV files"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also what is up to date.")] = False,
+    force: Annotated[bool, options.force("Make again what is up to date, too.")] = False,
 ) -> None:
     """Turn FMA's CSV files into typed Parquet, once.
 
-    Dates become dates, lists lists, and subset and split ordered categories. A
-    second run is done at once; a table is made again when its CSV file has
-    changed. Needs the extra lab.
+    Dates become dates, lists lists, and subset and split ordered categories. A second run is done
+    at once; a table is made again when its CSV file has changed. Needs the extra lab.
+
+    Exit codes: 0 the tables are there, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C (the
+    same command goes on where it was).
+
+    Examples:
+
+      genrescope fma prepare fma/fma_metadata
+      genrescope fma prepare fma/fma_metadata --out prepared --force
     """
     from genrescope.catalog.fma_prepare import prepare as prepare_tables
     from genrescope.catalog.fma_tables import FILES
 
     stages = {name: f"reading {file}" for name, (file, _, _) in FILES.items()}
     with resumable(), _progress(stages) as report:
-        done = prepare_tables(directory, out=out, force=force, report=report)
+        done = prepare_tables(folder, out=out, force=force, report=report)
     typer.echo(f"{done.folder}")
     _table(
         ("table", "rows", "columns", ""),
@@ -147,7 +164,8 @@ def prepare(
         for column, (count, examples) in table.unreadable.items():
             shown = ", ".join(repr(example) for example in examples)
             typer.echo(
-                f"{table.name}: {_n(count, 'cell')} of {column} left empty, not readable: {shown}",
+                f"{table.name}: {counted(count, 'cell')} of {column} left empty, not readable: "
+                f"{shown}",
                 err=True,
             )
     for file in done.missing:
@@ -158,61 +176,87 @@ def prepare(
 
 @fma.command("info")
 def info(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A prepared folder, or one that holds it.")
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A prepared folder, or one that holds it.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    json: options.Json = False,
 ) -> None:
-    """Count tracks by subset, split and genre, and what is missing or known to be bad."""
+    """Count tracks by subset, split and genre, and what is missing or known to be bad.
+
+    The tables are read and nothing is written. Needs the extra lab.
+
+    Exit codes: 0 done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope fma info fma/fma_metadata
+    """
     from genrescope.catalog.fma_load import describe
 
-    found = describe(directory)
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    found = describe(folder)
+    if json:
+        print_json(found.to_dict())
     else:
         _show(found)
 
 
 @fma.command("simulate")
 def simulate(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if need be.")],
-    tracks: Annotated[int, typer.Option("--tracks", min=1, help="How many.")] = 160,
-    genres: Annotated[int, typer.Option("--genres", min=1, max=16, help="Top-level genres.")] = 8,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything.")] = 0,
-    audio: Annotated[
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to; made where it is not there.")
+    ],
+    tracks: Annotated[int, options.number("--tracks", "How many tracks.", min=1)] = 160,
+    genres: Annotated[
+        int, options.number("--genres", "How many top-level genres.", min=1, max=16)
+    ] = 8,
+    seed: options.Seed = 0,
+    subset: Annotated[
         str,
-        typer.Option("--audio", help="Subset that gets clips: large (all), medium, small, none."),
+        options.text(
+            "--subset",
+            "Which tracks get clips: large (all), medium, small, none.",
+            "--audio",
+            autocompletion=completion.audio_subsets,
+        ),
     ] = "large",
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, max=30, help="Length of a clip.")
+        float,
+        options.number("--seconds", "Length of a clip.", metavar="SECONDS", min=0.1, max=30),
     ] = 3.0,
 ) -> None:
     """Make up an archive of FMA's shape, to try everything without a download.
 
-    Tables with FMA's own headers and quirks, and short clips whose genres differ
-    by rhythm, timbre and harmony. The same options give the same archive.
-    Whatever is made from it says that it is simulated.
+    Tables with FMA's own headers and quirks, and short clips whose genres differ by rhythm, timbre
+    and harmony. The same options give the same archive. Whatever is made from it says that it is
+    simulated.
+
+    Exit codes: 0 the archive is written, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C
+    (the same command goes on where it was).
+
+    Examples:
+
+      genrescope fma simulate made-up
+      genrescope fma simulate made-up --tracks 24 --genres 4 --seconds 1
     """
     from genrescope.catalog.fma_simulate import simulate as make_up
 
     stages = {"tables": "making up tables", "clips": "making up clips"}
     with resumable(), _progress(stages) as report:
         done = make_up(
-            directory,
+            folder,
             tracks=tracks,
             genres=genres,
             seed=seed,
-            audio=None if audio == "none" else audio,
+            audio=None if subset == "none" else subset,
             seconds=seconds,
             report=report,
         )
     typer.echo(
-        f"{done.metadata}: {_n(done.tracks, 'track')} of {_n(done.artists, 'artist')}, simulated"
+        f"{done.metadata}: {counted(done.tracks, 'track')} of "
+        f"{counted(done.artists, 'artist')}, simulated"
     )
     if done.audio is not None:
-        typer.echo(f"{done.audio}: {_n(done.clips, 'clip')}, simulated")
+        typer.echo(f"{done.audio}: {counted(done.clips, 'clip')}, simulated")
     typer.echo(f"Next: genrescope fma prepare {done.metadata}", err=True)
 
 
@@ -225,7 +269,9 @@ def _show(found: FmaInfo) -> None:
     tables = ", ".join(
         f"{name} {rows:,} x {columns:,}" for name, (rows, columns) in found.tables.items()
     )
-    typer.echo(f"{found.folder}: {_n(found.tracks, 'track')}, {_n(found.artists, 'artist')}")
+    typer.echo(
+        f"{found.folder}: {counted(found.tracks, 'track')}, {counted(found.artists, 'artist')}"
+    )
     typer.echo(f"Tables: {tables}")
     splits = list(dict.fromkeys(split for counts in found.subsets.values() for split in counts))
     if found.subsets:
@@ -259,18 +305,16 @@ def _show(found: FmaInfo) -> None:
         total = sum(counts.values())
         share = f" ({total / found.tracks:.1%})" if found.tracks else ""
         typer.echo(f"  {text}: {total:,}{share}" + (f": {by_split}" if by_split else ""))
-    typer.echo(f"\nKnown to be bad: {_n(len(found.known_bad), 'track')}")
+    typer.echo(f"\nKnown to be bad: {counted(len(found.known_bad), 'track')}")
     if found.known_bad:
         _table(
             ("track", "why"), [(str(track), why) for track, why in found.known_bad.items()], (0,)
         )
     for column, count in found.unreadable.items():
-        typer.echo(f"{column}: {_n(count, 'cell')} left empty, not readable")
+        typer.echo(f"{column}: {counted(count, 'cell')} left empty, not readable")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> None:
-    from genrescope.apps.cli.text import printable
-
     shown = [[printable(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
@@ -279,10 +323,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         typer.echo(("  " + "  ".join(cells)).rstrip())
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 # --- progress ---------------------------------------------------------------

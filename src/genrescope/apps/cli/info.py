@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options
 from genrescope.apps.cli.render import console, paragraph
 from genrescope.apps.cli.text import percent, print_json, printable
 
@@ -30,19 +31,32 @@ _FIGURES = {
 
 
 def info(
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to describe.")
-    ] = "default",
-    json: Annotated[bool, typer.Option("--json", help="Print the whole card as JSON.")] = False,
+    bundle: options.Bundle = "default",
+    json: options.Json = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the model card as Markdown.")
+        bool,
+        typer.Option(
+            "--markdown",
+            help="Print the model card as Markdown.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = False,
 ) -> None:
-    """Describe a recogniser: its genres, training data, licence and scores."""
+    """Describe a recogniser: its genres, training data, licence and scores.
+
+    Nothing is written; --json prints the whole card.
+
+    Exit codes: 0 done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope info
+      genrescope info --bundle mine --markdown > card.md
+    """
     from genrescope.learn.bundle import Bundle
 
     if json and markdown:
-        raise typer.BadParameter("--json and --markdown are two answers to one question; give one")
+        raise typer.BadParameter("--json and --markdown: exclude each other; give one of them")
     loaded = Bundle.load(bundle)
     if markdown:
         from genrescope.apps.model_card import model_card

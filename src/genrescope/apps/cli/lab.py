@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import completion, options
+from genrescope.apps.cli.clusters import cluster_of
 from genrescope.apps.cli.interrupts import resumable
-from genrescope.apps.cli.scheduler import ClusterOption, SchedulerOption, cluster_of
 
 if TYPE_CHECKING:
     from genrescope.explain.report.writing import ReportPaths
@@ -21,179 +22,144 @@ __all__ = ["lab"]
 
 BEST, WITHIN = "★", "≈"
 
-_PANEL_OWN = "Your own table"
-_PANEL_FMA = "FMA's tables"
-_PANEL_HOW = "What is done"
-
 
 def lab(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="fma-small-mfcc, fma-small-mel, fma-echonest, or fma for the output of "
             "`genrescope fma prepare`. Leave it out for a table of your own.",
             show_default=False,
+            autocompletion=completion.datasets,
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the report.")
-    ] = Path("lab"),
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            help="Folder that NAME is read from.",
-            rich_help_panel=_PANEL_FMA,
-            show_default=False,
-        ),
-    ] = None,
-    subset: Annotated[
-        str | None,
-        typer.Option(
-            help="small, medium, large or full, for NAME fma.",
-            rich_help_panel=_PANEL_FMA,
-            show_default=False,
-        ),
-    ] = None,
-    descriptors: Annotated[
-        str | None,
-        typer.Option(
-            help="For NAME fma, the descriptors to use, such as mfcc,spectral_contrast; or "
-            "echonest. (default: all 518)",
-            rich_help_panel=_PANEL_FMA,
-            show_default=False,
-        ),
-    ] = None,
-    features: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="CSV or Parquet with one row a track; its numeric columns are the features.",
-            rich_help_panel=_PANEL_OWN,
-            show_default=False,
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="CSV or Parquet with the genres, where they are in a file of their own.",
-            rich_help_panel=_PANEL_OWN,
-            show_default=False,
-        ),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="The genre. (default: genre_top, genre, label or class)",
-            rich_help_panel=_PANEL_OWN,
-            show_default=False,
-        ),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="What must not be on both sides of a split.  [",
-            rich_help_panel=_PANEL_OWN,
-            show_default=False,
-        ),
-    ] = None,
-    id_column: Annotated[
-        str | None,
-        typer.Option(
-            "--id",
-            metavar="COLUMN",
-            help="What the two files are joined by. (default: the one column they share)",
-            rich_help_panel=_PANEL_OWN,
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="training, validation or test, for --protocol official.",
-            rich_help_panel=_PANEL_OWN,
-            show_default=False,
-        ),
-    ] = None,
+    out: Annotated[Path, options.out("Folder of the report.", show_default=True)] = Path("lab"),
     preset: Annotated[
         str,
-        typer.Option(
-            help="Settings of the classifiers: default, or cs464 for those of the 2022 study.",
-            rich_help_panel=_PANEL_HOW,
+        options.text(
+            "--preset",
+            "Settings of the classifiers: default, or cs464 for those of the 2022 study.",
+            autocompletion=completion.presets,
         ),
     ] = "default",
     reference: Annotated[
         str | None,
-        typer.Option(
-            help="Show a published table beside the measured one: cs464.",
-            rich_help_panel=_PANEL_HOW,
-            show_default=False,
+        options.text(
+            "--reference",
+            "Show a published table beside the measured one: cs464.",
+            autocompletion=completion.references,
         ),
     ] = None,
     protocol: Annotated[
         str,
-        typer.Option(
-            help="folds (no artist in two of them), official, or random, which flatters.",
-            rich_help_panel=_PANEL_HOW,
+        options.text(
+            "--protocol",
+            "folds (no artist in two of them), official, or random, which flatters.",
+            autocompletion=completion.protocols,
         ),
     ] = "folds",
-    folds: Annotated[
-        int, typer.Option(min=2, help="Of the cross-validation.", rich_help_panel=_PANEL_HOW)
-    ] = 5,
+    folds: options.Folds = 5,
     models: Annotated[
         str | None,
-        typer.Option(
-            metavar="KEYS",
-            help="Only these classifiers, such as svc,random_forest. (default: all)",
-            rich_help_panel=_PANEL_HOW,
-            show_default=False,
+        options.text(
+            "--models",
+            "Only these classifiers, such as svc,random_forest.",
+            metavar="NAME,...",
+            default="all",
         ),
     ] = None,
     minutes: Annotated[
         float,
-        typer.Option(
+        options.number(
             "--minutes-per-model",
-            min=0.01,
-            help="What a model may take by the clock, over all folds; one that needs more is a row "
+            "What a model may take by the clock, over all folds; one that needs more is a row "
             "that says so.",
-            rich_help_panel=_PANEL_HOW,
+            metavar="MINUTES",
+            min=0.01,
         ),
     ] = 15.0,
-    jobs: Annotated[
+    workers: Annotated[
         int | None,
-        typer.Option(
+        options.number(
+            "--workers",
+            "Models that are fitted side by side.",
+            "-j",
+            "--jobs",
             min=1,
-            help="Models fitted side by side. (default: one a core)",
-            rich_help_panel=_PANEL_HOW,
-            show_default=False,
+            default="one a core",
         ),
     ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Of folds, models, maps and resampling.", rich_help_panel=_PANEL_HOW
+    seed: options.Seed = 0,
+    data: Annotated[
+        Path | None,
+        options.data("Folder that NAME is read from.", rich_help_panel=options.FMA_TABLES),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        options.text(
+            "--subset",
+            "Of NAME fma: small, medium, large or full.",
+            rich_help_panel=options.FMA_TABLES,
+            autocompletion=completion.subsets,
         ),
-    ] = 0,
-    scheduler: SchedulerOption = None,
-    cluster: ClusterOption = None,
+    ] = None,
+    descriptors: Annotated[
+        str | None,
+        options.text(
+            "--descriptors",
+            "Of NAME fma, the descriptors to use, such as mfcc,spectral_contrast; or echonest.",
+            metavar="NAME,...",
+            default="all 518",
+            rich_help_panel=options.FMA_TABLES,
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        options.text(
+            "--features",
+            "CSV or Parquet with one row a track; its numeric columns are the features.",
+            metavar="FILE",
+            rich_help_panel=options.OWN_TABLE,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        options.text(
+            "--labels",
+            "CSV or Parquet with the genres, where they are in a file of their own.",
+            metavar="FILE",
+            rich_help_panel=options.OWN_TABLE,
+        ),
+    ] = None,
+    label: options.LabelColumn = None,
+    group: options.GroupColumn = None,
+    id_column: Annotated[
+        str | None,
+        options.text(
+            "--id",
+            "What the two files are joined by.",
+            metavar="COLUMN",
+            default="the one column they share",
+            rich_help_panel=options.OWN_TABLE,
+        ),
+    ] = None,
+    split: options.SplitColumn = None,
+    scheduler: options.Scheduler = None,
+    cluster: options.Cluster = None,
 ) -> None:
     """Analyse a table, compare classifiers on it, and write one report.
 
-    The report is a page that needs no network (DIR/index.html), every figure as
-    SVG and PNG, every table as CSV and Parquet, and all numbers in
-    DIR/results.json. Stopped at any moment, the same command goes on where it
-    was. Needs the extra lab.
+    The report is a page that needs no network (FOLDER/index.html), every figure as SVG and PNG,
+    every table as CSV and Parquet, and all numbers in FOLDER/results.json. Stopped at any moment,
+    the same command goes on where it was. Needs the extra lab.
+
+    Exit codes: 0 the report is written, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C
+    (the same command goes on where it was).
 
     Examples:
 
       genrescope lab fma-small-mfcc --data DATA/fma --out report
-
       genrescope lab --features mine.csv --label genre --group artist --out report
     """
     from genrescope.explain.laboratory import LabSettings, run_lab
@@ -217,10 +183,10 @@ def lab(
         )
     else:
         raise typer.BadParameter(
-            "give the NAME of a table with --data DIR, or a table of your own with --features FILE"
+            "NAME: goes with --data, and --features with a table of your own; give one of the two"
         )
-    if jobs is not None and (scheduler or cluster):
-        raise typer.BadParameter("--jobs is for a run without a cluster: leave it out")
+    if workers is not None and (scheduler or cluster):
+        raise typer.BadParameter("--workers: is for a run without a cluster; leave it out")
     with resumable(), cluster_of(scheduler, cluster) as engine, _Live() as live:
         for note in table.notes:
             live.tell(f"note: {note}")
@@ -229,7 +195,7 @@ def lab(
             out,
             settings=settings,
             command=_command(),
-            jobs=jobs,
+            jobs=workers,
             report=live.told,
             cluster=engine,
         )
@@ -242,7 +208,7 @@ def _named(
     from genrescope.learn.lab.datasets import DATASETS, load_dataset
 
     if name in DATASETS and data is None:
-        raise typer.BadParameter(f"say where {name} is read from: --data DIR")
+        raise typer.BadParameter(f"--data: is missing; say where {name} is read from")
     echonest = descriptors == "echonest"
     return load_dataset(
         name,

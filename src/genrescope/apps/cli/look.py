@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options
 from genrescope.apps.cli.render import console, paragraph
-from genrescope.apps.cli.text import printable
+from genrescope.apps.cli.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,45 +38,40 @@ def look(
     other: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE_B", show_default=False, help="A second track, to be set beside it."
+            metavar="OTHER", show_default=False, help="A second track, to be set beside it."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            show_default=False,
-            help="Where the page goes (default: look-NAME in this folder).",
-        ),
+        options.out("Where the page goes.", show_default="look-NAME in this folder"),
     ] = None,
     at: Annotated[
         list[float] | None,
-        typer.Option(
+        options.number(
             "--at",
+            "The moment whose spectrum is drawn; the excerpt is taken around it. For two tracks "
+            "give it twice, or once for both.",
             metavar="SECONDS",
-            show_default=False,
-            help="The moment whose spectrum is drawn; the excerpt is taken around it. For two "
-            "tracks give it twice, or once for both.",
         ),
     ] = None,
     seconds: Annotated[
         float,
-        typer.Option(
-            "--seconds", metavar="N", help="Length of the excerpt, 0.5 to 300; the loudest part."
+        options.number(
+            "--seconds",
+            "Length of the excerpt, 0.5 to 300; the loudest part.",
+            metavar="SECONDS",
         ),
     ] = _SECONDS,
-    no_sound: Annotated[
-        bool, typer.Option("--no-sound", help="Leave the sound out of the page.")
-    ] = False,
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to ask for the genre.")
-    ] = "default",
+    sound: options.Sound = True,
+    bundle: options.Bundle = "default",
 ) -> None:
     """See and hear what is in a track: waveform, spectrum, mel bands, notes, rhythm.
 
     Writes one page that plays the sound in step with its pictures, and each picture as SVG and
-    PNG. Of a long track an excerpt is shown; two tracks get excerpts of one length.
+    PNG. Of a long track an excerpt is shown; two tracks get excerpts of one length. Needs the
+    extra lab.
+
+    Exit codes: 0 the page is written, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
 
     Examples:
 
@@ -86,18 +82,22 @@ def look(
     files = [file] if other is None else [file, other]
     moments = at or []
     if len(moments) > len(files):
-        raise typer.BadParameter(f"--at is given {len(moments)} times for {len(files)} files")
+        raise typer.BadParameter(
+            f"--at: is given {len(moments)} times for {counted(len(files), 'file')}; give it once "
+            "for each"
+        )
     if len(moments) == 1:
         moments *= len(files)
     elif moments and len(moments) < len(files):  # pragma: no cover - two files at most
         raise typer.BadParameter("give --at once, or once for each file")
 
+    from genrescope.explain.page_files import check_folder
     from genrescope.explain.signal.measures import analyse_excerpt
-    from genrescope.explain.signal.page import check_folder, write_look
+    from genrescope.explain.signal.page import KIND, write_look
     from genrescope.learn.recogniser import Recogniser
 
     folder = out if out is not None else _folder(files)
-    check_folder(folder)
+    check_folder(folder, kind=KIND)
     recogniser = Recogniser.load(bundle)
     screen = console(sys.stderr)
     with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
@@ -118,8 +118,8 @@ def look(
             signals,
             folder,
             verdicts=verdicts,
-            command=_command(files, out=folder, at=at or [], seconds=seconds, no_sound=no_sound),
-            sound=not no_sound,
+            command=_command(files, out=folder, at=at or [], seconds=seconds, sound=sound),
+            sound=sound,
         )
     _summarise(console(), signals, verdicts)
     typer.echo(os.fspath(paths.index))
@@ -156,15 +156,13 @@ def _folder(files: list[Path]) -> Path:
     return Path("-".join(["look", *(stem for stem in stems if stem)]))
 
 
-def _command(
-    files: list[Path], *, out: Path, at: list[float], seconds: float, no_sound: bool
-) -> str:
+def _command(files: list[Path], *, out: Path, at: list[float], seconds: float, sound: bool) -> str:
     words = ["genrescope", "look", *(printable(os.fspath(path)) for path in files)]
     for moment in at:
         words += ["--at", f"{moment:g}"]
     if seconds != _SECONDS:
         words += ["--seconds", f"{seconds:g}"]
-    if no_sound:
+    if not sound:
         words.append("--no-sound")
     return shlex.join([*words, "--out", printable(os.fspath(out))])
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import completion, options
+from genrescope.apps.cli.command import Family
 from genrescope.apps.cli.filters import filters
 from genrescope.apps.cli.text import print_json
 
@@ -15,28 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["model", "read_options"]
 
-model = typer.Typer(
-    help="List networks, and show what is in them.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-_WITH_HELP = "Choose otherwise, such as patch=16x16; repeat it for more."
-
-
-@model.callback()
-def _group() -> None:
-    """List networks, and show what is in them."""
-
+model = Family("List networks, show their layers, draw what their filters look for.")
 
 model.command("filters")(filters)
 
 
 @model.command("list")
-def list_(
-    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
-) -> None:
-    """List the networks with their inputs, options and numbers of parameters."""
+def list_(json: options.Json = False) -> None:
+    """List the networks with their inputs, options and numbers of parameters.
+
+    Nothing is read or written.
+
+    Exit codes: 0 done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope model list
+    """
     from genrescope.learn.deep.architectures import ARCHITECTURES, FRAMES_SHAPE
 
     rows = [
@@ -62,22 +59,31 @@ def summary(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL",
+            metavar="NETWORK",
             show_default=False,
-            help="A network of `genrescope model list`; another input as in cs464-cnn@1x128x128.",
+            help="As `genrescope model list` has it; another input as in cs464-cnn@1x128x128.",
+            autocompletion=completion.networks,
         ),
     ],
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--with", metavar="NAME=VALUE", show_default=False, help=_WITH_HELP),
-    ] = None,
-    genres: Annotated[int, typer.Option("--genres", min=2, help="Size of the output.")] = 8,
-    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    network: options.NetworkOptions = None,
+    genres: Annotated[int, options.number("--genres", "Size of the output.", min=2)] = 8,
+    json: options.Json = False,
 ) -> None:
-    """Show every layer of a network, the shape of what it gives, and its parameters."""
+    """Show every layer of a network, the shape of what it gives, and its parameters.
+
+    Nothing is read or written.
+
+    Exit codes: 0 done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope model summary compact-cnn
+      genrescope model summary vit-tiny --with patch=16x16
+      genrescope model summary cs464-cnn@1x128x128 --genres 16
+    """
     from genrescope.learn.deep.architectures import find, summarise
 
-    architecture = find(name, read_options(options))
+    architecture = find(name, read_options(network))
     rows = summarise(architecture, n_genres=genres)
     if json:
         from dataclasses import asdict
@@ -107,7 +113,7 @@ def read_options(
     for text in given or ():
         name, sign, value = text.partition("=")
         if not (name and sign):
-            raise typer.BadParameter(f"{name_of} {text}: write NAME=VALUE, as in {example}")
+            raise typer.BadParameter(f"{name_of} {text}: has no =; give NAME=VALUE, as {example}")
         found[name] = value
     return found
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrescope.apps.cli import tag_options as options
+from genrescope.apps.cli import options
+from genrescope.apps.cli import tag_options as tagging
 from genrescope.apps.cli.batch import Batch
 from genrescope.apps.cli.interrupts import Interrupts
 
@@ -31,33 +32,17 @@ class By(Enum):
 
 
 def playlist(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH",
-            show_default=False,
-            help="Files, folders (searched recursively), patterns; - reads a list from stdin.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help="Folder of the playlists; made if not there."),
-    ],
+    paths: options.Paths,
+    out: Annotated[Path, options.out("Folder of the playlists; made where it is not there.")],
+    null: options.Null = False,
     by: Annotated[
-        By, typer.Option("--by", help="A playlist for each genre, or for each sub-genre.")
-    ] = By.genre,
-    min_confidence: Annotated[
-        float | None,
+        By,
         typer.Option(
-            "--min-confidence",
-            min=0,
-            max=1,
-            metavar="P",
-            show_default=False,
-            help="Take only tracks whose genre is at least so probable, such as 0.8. (default: "
-            "those that the recogniser is sure of)",
+            "--by",
+            metavar="genre|subgenre",
+            help="A playlist for each genre, or for each sub-genre.",
         ),
-    ] = None,
+    ] = By.genre,
     unsure: Annotated[
         bool, typer.Option("--unsure", help='One more playlist, "Not sure", of all other tracks.')
     ] = False,
@@ -65,28 +50,21 @@ def playlist(
         bool,
         typer.Option("--flow", help="Put like next to like, rather than keep the order of files."),
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite files that genrescope did not write.")
-    ] = False,
-    null: Annotated[
-        bool,
-        typer.Option("--null", "-0", help="The list on stdin has NUL between names, not newlines."),
-    ] = False,
-    together: options.Alone = None,
+    force: Annotated[bool, options.force("Overwrite files that genrescope did not write.")] = False,
+    min_confidence: options.MinConfidence = None,
     workers: options.Workers = None,
     windows: options.Windows = None,
-    metadata: options.Metadata = True,
     bundle: options.Bundle = "default",
+    metadata: options.Metadata = True,
+    together: options.Alone = None,
 ) -> None:
     """Write a playlist (m3u8) for each genre that is recognised.
 
-    Genres are those that are heard, whatever the tags say; the music files
-    are not changed. What was heard is remembered: other lists of the same
-    files take seconds.
+    Genres are those that are heard, whatever the tags say; the music files are not changed.
+    What was heard is remembered: other lists of the same files take seconds.
 
-    Exit codes: 0 all went well, 1 some files could not be recognised,
-    2 wrong usage or no files,
-    130 stopped by Ctrl-C (no playlist is written then).
+    Exit codes: 0 all went well, 1 some files could not be recognised, 2 wrong usage or nothing
+    to do, 130 stopped by Ctrl-C (no playlist is written then).
 
     Examples:
 
@@ -94,23 +72,20 @@ def playlist(
       genrescope playlist ~/Music --out ~/Music/Playlists --by subgenre --flow
       genrescope playlist ~/Music --out Lists --min-confidence 0.8 --unsure
     """
-    if "" in paths:
-        raise typer.BadParameter("one of the paths is empty")
-    if null and "-" not in paths:
-        raise typer.BadParameter("--null is about a list on stdin: give - as a path")
+    given = options.check_paths(paths, null=null)
 
     from genrescope.apps.playlists import gather
     from genrescope.apps.tagging import can_judge_together
     from genrescope.learn.recogniser import Recogniser
 
     recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers, metadata=metadata)
-    options.need_subgenres(recogniser, wanted=by is By.subgenre)
+    tagging.need_subgenres(recogniser, wanted=by is By.subgenre)
     if together:
         recogniser.together([])  # says now, rather than at the end, that the bundle cannot
     with Interrupts() as interrupts:
         try:
             code = _playlist(
-                Batch(paths, null=null),
+                Batch(given, null=null),
                 recogniser,
                 out=out,
                 choose=partial(

@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.batch import Batch
+from genrescope.apps.cli.clusters import cluster_of, predict_there
 from genrescope.apps.cli.details import Details
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.scheduler import (
-    ClusterOption,
-    SchedulerOption,
-    cluster_of,
-    predict_there,
-)
-from genrescope.apps.cli.terminal import silence_stdout
 from genrescope.apps.cli.text import NOT_SURE, percent
 
 if TYPE_CHECKING:
@@ -35,110 +30,10 @@ DEFAULT_TOP = 3
 TAGGER = "musicnn"
 TIMELINE_WINDOWS = 20
 
-_NO_READER = 141  # 128 + SIGPIPE, which Windows does not have
-
 
 def predict(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PATH",
-            show_default=False,
-            help="Files, folders (searched recursively), patterns; - reads a list from stdin.",
-        ),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="Output")
-    ] = False,
-    jsonl: Annotated[
-        bool,
-        typer.Option(
-            "--jsonl",
-            help="Print one JSON object a line, each as soon as its file is done.",
-            rich_help_panel="Output",
-        ),
-    ] = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV, one row a file.", rich_help_panel="Output")
-    ] = False,
-    top: Annotated[
-        int,
-        typer.Option(
-            "--top",
-            "-k",
-            min=1,
-            metavar="K",
-            help="Genres to show a track.",
-            rich_help_panel="Output",
-        ),
-    ] = DEFAULT_TOP,
-    timeline: Annotated[
-        bool,
-        typer.Option(
-            "--timeline", help="Show how the genre changes over time.", rich_help_panel="Output"
-        ),
-    ] = False,
-    tree: Annotated[
-        bool,
-        typer.Option(
-            "--tree",
-            help="Show sub-genres with what they are part of.",
-            rich_help_panel="Output",
-        ),
-    ] = False,
-    sets: Annotated[
-        bool,
-        typer.Option(
-            "--sets",
-            help="Show the genres that hold the right one nine times in ten.",
-            rich_help_panel="Output",
-        ),
-    ] = False,
-    null: Annotated[
-        bool,
-        typer.Option("--null", "-0", help="The list on stdin has NUL between names, not newlines."),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            "-j",
-            min=0,
-            metavar="N",
-            show_default=False,
-            help="Processes that decode (default: one a core; 0: none, and no protection from "
-            "files that crash a decoder).",
-        ),
-    ] = None,
-    windows: Annotated[
-        int | None,
-        typer.Option(
-            "--windows",
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="Windows of 30 s to hear of a long track, spread evenly over it "
-            f"(default: 5; with --timeline {TIMELINE_WINDOWS}).",
-        ),
-    ] = None,
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to use.")
-    ] = "default",
-    metadata: Annotated[
-        bool,
-        typer.Option(
-            "--metadata/--no-metadata",
-            help="Whether title, artist, album and date in the tags of a file have a say.",
-        ),
-    ] = True,
-    together: Annotated[
-        bool,
-        typer.Option(
-            "--together",
-            help="Judge all tracks of an artist together; nothing is printed before the last is "
-            "heard.",
-        ),
-    ] = False,
+    paths: options.Paths = None,
+    null: options.Null = False,
     table: Annotated[
         Path | None,
         typer.Option(
@@ -148,25 +43,81 @@ def predict(
             help="Tracks without sound: a CSV table with title, artist, ... (instead of PATH).",
         ),
     ] = None,
+    workers: options.Workers = None,
+    windows: Annotated[
+        int | None,
+        options.number(
+            "--windows",
+            "Windows of 30 s to hear of a long track, spread evenly over it.",
+            min=1,
+            default=f"5; {TIMELINE_WINDOWS} with --timeline",
+            rich_help_panel=options.HEARING,
+        ),
+    ] = None,
+    bundle: options.Bundle = "default",
+    metadata: options.Metadata = True,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together/--alone",
+            help="Judge all tracks of an artist together, once the last is heard, or each for "
+            "itself, at once.",
+            rich_help_panel=options.HEARING,
+        ),
+    ] = False,
+    encoder: Annotated[
+        str,
+        options.text(
+            "--encoder",
+            "With --tags: whose words.",
+            rich_help_panel=options.HEARING,
+            autocompletion=completion.encoders,
+        ),
+    ] = TAGGER,
+    json: options.Json = False,
+    jsonl: options.JsonLines = False,
+    csv: options.Csv = False,
+    top: options.Top = DEFAULT_TOP,
+    timeline: Annotated[
+        bool,
+        typer.Option(
+            "--timeline",
+            help="Show how the genre changes over time.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    tree: Annotated[
+        bool,
+        typer.Option(
+            "--tree",
+            help="Show sub-genres with what they are part of.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    sets: Annotated[
+        bool,
+        typer.Option(
+            "--sets",
+            help="Show the genres that hold the right one nine times in ten.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
     tags: Annotated[
         bool,
         typer.Option(
             "--tags",
             help="Show what an encoder hears, in its own words, in place of genres.",
-            rich_help_panel="Output",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = False,
-    encoder: Annotated[
-        str,
-        typer.Option("--encoder", metavar="NAME", help="With --tags: whose words."),
-    ] = TAGGER,
-    scheduler: SchedulerOption = None,
-    cluster: ClusterOption = None,
+    scheduler: options.Scheduler = None,
+    cluster: options.Cluster = None,
 ) -> None:
     """Recognise the genre of music files.
 
-    Exit codes: 0 every file was recognised ("not sure" is an answer),
-    1 some could not be, 2 wrong usage or no files,
+    The files are read and nothing is written. "Not sure" is an answer.
+
+    Exit codes: 0 every file was recognised, 1 some could not be, 2 wrong usage or nothing to do,
     130 stopped by Ctrl-C (what was done until then is printed).
 
     Examples:
@@ -175,35 +126,32 @@ def predict(
       genrescope predict ~/Music --csv > genres.csv
       find . -name "*.flac" -print0 | genrescope predict -0 - --jsonl
       genrescope predict --table tracks.csv --csv
+      genrescope predict song.mp3 --timeline --tree --sets
       genrescope predict --encoder musicnn --tags song.mp3
     """
-    paths = paths or []
-    if sum((json, jsonl, csv)) > 1:
-        raise typer.BadParameter("--json, --jsonl and --csv exclude each other: give one of them")
+    paths = options.check_paths(paths, null=null)
+    form = options.form_of(json=json, jsonl=jsonl, csv=csv)
     if csv and timeline:
-        raise typer.BadParameter(
-            "--timeline does not fit into CSV: use the table, --json or --jsonl"
-        )
-    if null and "-" not in paths:
-        raise typer.BadParameter("--null is about a list on stdin: give - as a path")
-    if "" in paths:
-        raise typer.BadParameter("one of the paths is empty")
+        raise typer.BadParameter("--timeline: does not fit into CSV; use the table or --json")
     if bool(paths) == (table is not None):
-        raise typer.BadParameter("give files or folders, or a --table of tracks without sound")
+        raise typer.BadParameter(
+            "PATH: is missing; give files or folders, or a --table of tracks without sound"
+            if not paths
+            else "--table: excludes PATH; give one of them"
+        )
     if encoder != TAGGER and not tags:
         raise typer.BadParameter(
-            "--encoder goes with --tags; for genres, a bundle names the encoders that it needs"
+            "--encoder: goes with --tags; for genres, a bundle names the encoders that it needs"
         )
     if (scheduler or cluster) and (tags or table is not None or workers is not None):
         raise typer.BadParameter(
-            "--scheduler and --cluster hear files: leave out --tags, --table and --workers"
+            "--scheduler and --cluster: hear files; leave out --tags, --table and --workers"
         )
-    form = "json" if json else "jsonl" if jsonl else "csv" if csv else "table"
     if tags:
         from genrescope.apps.cli.encoders import show_tags
 
         if table is not None:
-            raise typer.BadParameter("--tags needs sound: give files, not a --table")
+            raise typer.BadParameter("--tags: needs sound; give files, not a --table")
         batch = Batch(paths, null=null)
         code = show_tags(
             batch, encoder=encoder, form=form, top=top, windows=windows, workers=workers
@@ -212,9 +160,13 @@ def predict(
     details = Details(timeline=timeline, tree=tree, sets=sets)
     if table is not None:
         if together or timeline or tree:
-            raise typer.BadParameter("--together, --timeline and --tree need sound, not a --table")
+            raise typer.BadParameter(
+                "--table: has no sound; leave out --together, --timeline and --tree"
+            )
         if not metadata:
-            raise typer.BadParameter("--no-metadata leaves nothing of a --table to judge by")
+            raise typer.BadParameter(
+                "--no-metadata: leaves nothing of a --table to judge by; leave it out"
+            )
         raise typer.Exit(_predict_table(table, form=form, top=top, details=details, bundle=bundle))
 
     with Interrupts() as interrupts:
@@ -237,9 +189,6 @@ def predict(
             if json:
                 typer.echo('{"predictions": [], "errors": []}')
             code = interrupts.exit_code
-        except BrokenPipeError:  # the reader of a pipe has left, as `head` does
-            silence_stdout()
-            code = _NO_READER
     raise typer.Exit(code)
 
 

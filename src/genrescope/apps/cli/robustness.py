@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.interrupts import Interrupts
 from genrescope.apps.cli.render import bar, console, fit, paragraph
-from genrescope.apps.cli.text import percent, printable
+from genrescope.apps.cli.text import percent, print_json, printable
 from genrescope.errors import DataError, GenrescopeError, UnknownGenreError
 
 if TYPE_CHECKING:
@@ -37,73 +37,70 @@ def robustness(
         typer.Argument(
             metavar="PATH",
             show_default=False,
-            help="Audio files, folders, or tables with a column path (and genre, artist_id).",
+            help="Files, folders (searched at any depth), or tables with a column path (and "
+            "genre, artist_id).",
         ),
     ] = None,
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to test.")
-    ] = "default",
     only: Annotated[
         list[str] | None,
-        typer.Option(
+        options.text(
             "--only",
-            metavar="NAME",
-            show_default=False,
-            help="Only this change, such as mp3-128; can be given several times.",
+            "Only this change, such as mp3-128; repeat it for more.",
+            autocompletion=completion.changes,
         ),
     ] = None,
     every: Annotated[
         float,
-        typer.Option(
+        options.number(
+            "--every",
+            "From the start of a 30-s clip to the start of the next in the same file.",
             metavar="SECONDS",
-            help="From the start of a 30-s clip to the start of the next in the same file.",
         ),
     ] = 30.0,
     run: Annotated[
         Path | None,
-        typer.Option(
+        options.text(
             "--run",
-            metavar="DIR",
-            show_default=False,
-            help="A finished `genrescope train default`: also cut off the top of the spectrum of "
-            "all tracks it was trained on, answered out of fold (needs --data).",
+            "A finished `genrescope train default`: also cut off the top of the spectrum of all "
+            "tracks it was trained on, answered out of fold (needs --data).",
+            metavar="FOLDER",
         ),
     ] = None,
-    data: Annotated[
+    data: Annotated[Path | None, options.data("The prepared data of --run.")] = None,
+    out: Annotated[
         Path | None,
-        typer.Option(
-            "--data", metavar="DIR", show_default=False, help="The prepared data of --run."
-        ),
+        options.out("Write the report to this page (Markdown), too.", "--markdown", metavar="FILE"),
     ] = None,
-    markdown: Annotated[
-        Path | None,
-        typer.Option(
-            "--markdown", metavar="FILE", show_default=False, help="Write the report here, too."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", "-j", min=0, metavar="N", show_default=False, help="Processes."),
-    ] = None,
+    workers: options.Workers = None,
+    bundle: options.Bundle = "default",
+    json: options.Json = False,
 ) -> None:
     """Test how steady a recogniser is.
 
     Every file is cut into clips of 30 s. Each clip is recognised as it is and again after it went
     through MP3, Opus, other sampling rates, levels, keys, tempos and more; the two answers are
-    compared. The changes that matter most come first.
+    compared. The changes that matter most come first. Nothing is written but --out.
 
-    Exit code: 0 when every file was heard, 1 when some could not be, 2 for wrong usage or when
-    there was nothing to hear.
+    Exit codes: 0 every file was heard, 1 some could not be, 2 wrong usage or nothing to do, 130
+    stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope robustness ~/Music/Album --only mp3-128 --only noise
+      genrescope robustness songs.csv --every 60 --out robustness.md
     """
     if (run is None) != (data is None):
-        raise typer.BadParameter("--run and --data belong together: give both or neither")
+        raise typer.BadParameter("--run and --data: belong together; give both or neither")
     if not paths and run is None:
-        raise typer.BadParameter("give files, folders or tables, or --run with --data")
+        raise typer.BadParameter(
+            "PATH: is missing; give files, folders or tables, or --run with --data"
+        )
     if not every > 0:
-        raise typer.BadParameter(f"--every is {every}; give seconds, more than 0")
-    if markdown is not None and not markdown.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--markdown {markdown}: there is no folder for it")
+        raise typer.BadParameter(f"--every: is {every}; give seconds, more than 0")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise typer.BadParameter(
+            f"--out {out}: there is no folder {out.absolute().parent}; make it first"
+        )
     with Interrupts() as interrupts:
         try:
             result = _measure(
@@ -115,16 +112,16 @@ def robustness(
                 workers=workers,
             )
         except KeyboardInterrupt:
-            typer.echo("stopped: a part of the clips would give other figures", err=True)
+            typer.echo("stopped; a part of the clips would give other figures", err=True)
             raise typer.Exit(interrupts.exit_code) from None
-    if markdown is not None:
+    if out is not None:
         from genrescope.apps.robustness_page import robustness_page
         from genrescope.catalog.storage import atomic
 
-        with atomic(markdown) as part:
+        with atomic(out) as part:
             part.write_text(robustness_page(result), encoding="utf-8")
-    if as_json:
-        typer.echo(json.dumps(result, indent=2, allow_nan=False))
+    if json:
+        print_json(result)
     else:
         _show(console(), result)
     for failure in result["errors"][:_LISTED]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options
 from genrescope.apps.cli.text import print_json
 
 __all__ = ["runs"]
@@ -19,19 +20,24 @@ def runs(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...",
+            metavar="FOLDER",
             show_default=False,
             help="Folders that were given to `genrescope train` with --out, or folders of such.",
         ),
     ],
-    json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")
-    ] = False,
+    json: options.Json = False,
 ) -> None:
     """Compare trainings: scores, what they cost, and whether the differences mean anything.
 
     The last column is the accuracy minus that of the best run on the tracks that both scored,
-    with a 95 % interval that resamples whole artists.
+    with a 95 % interval that resamples whole artists. The runs stay as they are.
+
+    Exit codes: 0 done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
+
+    Examples:
+
+      genrescope runs runs
+      genrescope runs runs/compact-cnn runs/vit-tiny --json
     """
     from genrescope.learn.deep.runs import compare_runs, find_runs, read_run
 

@@ -7,55 +7,48 @@ from typing import Annotated
 
 import typer
 
+from genrescope.apps.cli import options
+
 __all__ = ["serve"]
 
-_LIMITS = "Limits"
 _MB = 1 << 20
 
 
 def serve(
     host: Annotated[
         str,
-        typer.Option(
+        options.text(
             "--host",
+            "Where to listen. Others than this machine need a token.",
             metavar="ADDRESS",
-            help="Where to listen. Others than this machine need a token.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int,
-        typer.Option("--port", "-p", min=0, max=65_535, help="The port; 0 takes a free one."),
+        int, options.number("--port", "The port; 0 takes a free one.", "-p", min=0, max=65_535)
     ] = 8000,
     library: Annotated[
         Path | None,
-        typer.Option(
+        options.text(
             "--library",
+            "A folder of music: its files can be named instead of sent, and its page opens.",
             metavar="FOLDER",
-            show_default=False,
-            help="A folder of music: its files can be named instead of sent, and its page opens.",
         ),
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(
+        options.text(
             "--token-file",
+            "Holds the token that clients have to know.",
             metavar="FILE",
-            show_default=False,
-            help="Holds the token that clients have to know (default: GENRESCOPE_TOKEN).",
+            default="GENRESCOPE_TOKEN",
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(
-            "--allow-host",
-            metavar="NAME",
-            show_default=False,
-            help="A name that clients call this machine by (repeatable).",
+        options.text(
+            "--allow-host", "A name that clients call this machine by; repeat it for more."
         ),
     ] = None,
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="DIR", help="The recogniser to use.")
-    ] = "default",
     pages: Annotated[
         bool, typer.Option("--pages/--no-pages", help="Whether there are pages for people, too.")
     ] = True,
@@ -64,79 +57,68 @@ def serve(
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(
+        options.number(
             "--workers",
+            "Processes side by side.",
             "-j",
             min=1,
-            metavar="N",
-            show_default=False,
-            help="Processes that recognise (default: one a core).",
-            rich_help_panel=_LIMITS,
+            default="one a core",
+            rich_help_panel=options.HEARING,
         ),
     ] = None,
+    bundle: options.Bundle = "default",
     queue: Annotated[
         int,
-        typer.Option(
+        options.number(
             "--queue",
+            "Requests that may wait; more are told to come again.",
             min=0,
-            metavar="N",
-            help="Requests that may wait; more are told to come again.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=options.LIMITS,
         ),
     ] = 64,
     max_mb: Annotated[
         int,
-        typer.Option(
-            "--max-mb", min=1, metavar="MB", help="Size of a request.", rich_help_panel=_LIMITS
+        options.number(
+            "--max-mb", "Size of a request.", metavar="MB", min=1, rich_help_panel=options.LIMITS
         ),
     ] = 256,
     max_files: Annotated[
         int,
-        typer.Option(
-            "--max-files", min=1, metavar="N", help="Files a request.", rich_help_panel=_LIMITS
-        ),
+        options.number("--max-files", "Files a request.", min=1, rich_help_panel=options.LIMITS),
     ] = 32,
-    max_seconds: Annotated[
-        float,
-        typer.Option(
-            "--max-seconds",
-            min=0.1,
-            metavar="S",
-            help="Time that a file may take to be recognised.",
-            rich_help_panel=_LIMITS,
-        ),
-    ] = 120.0,
+    timeout: options.Timeout = 120.0,
     max_memory: Annotated[
         int,
-        typer.Option(
+        options.number(
             "--max-memory",
-            min=64,
+            "Memory that a worker may take (Linux).",
             metavar="MB",
-            help="Memory that a worker may take (Linux).",
-            rich_help_panel=_LIMITS,
+            min=64,
+            rich_help_panel=options.LIMITS,
         ),
     ] = 4096,
     grace: Annotated[
         float,
-        typer.Option(
+        options.number(
             "--grace",
+            "How long what is running may go on when the service is stopped.",
+            metavar="SECONDS",
             min=0,
-            metavar="S",
-            help="Time that what is running has when the service is stopped.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=options.LIMITS,
         ),
     ] = 30.0,
 ) -> None:
     """Recognise over HTTP, and show pages in the browser.
 
-    Ctrl-C or SIGTERM stops it: what is running is finished first.
+    Ctrl-C or SIGTERM stops it: what is running is finished first. Files are changed where a
+    person asks for it on the page of the library, and nowhere else. Needs the extra serve.
 
-    Exit codes: 0 stopped, 2 it could not be started.
+    Exit codes: 0 stopped, 2 wrong usage or nothing to do.
 
     Examples:
 
       genrescope serve
-      genrescope serve --library ~/Music
+      genrescope serve --library ~/Music --port 8080
       curl -F file=@song.mp3 http://127.0.0.1:8000/v1/recognise
     """
     from genrescope.apps.service import Settings, create_app
@@ -154,7 +136,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         max_bytes=max_mb * _MB,
         max_files=max_files,
-        max_seconds=max_seconds,
+        max_seconds=timeout,
         max_memory=max_memory * _MB,
         grace=grace,
         log_json=log_json,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.apps.cli import tag_options as options
+from genrescope.apps.cli import options
+from genrescope.apps.cli import tag_options as tagging
 from genrescope.apps.cli.batch import Batch
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.terminal import silence_stdout
 
 if TYPE_CHECKING:
     from genrescope.apps.cli.progress import Progress
@@ -30,70 +30,49 @@ if TYPE_CHECKING:
 
 __all__ = ["tag"]
 
-_NO_READER = 141  # 128 + SIGPIPE, which Windows does not have
 _SHORT = 4  # paths that are repeated in the line that writes
 _TOP = 5  # genres that the summary names
 
 
 def tag(
     context: typer.Context,
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PATH",
-            show_default=False,
-            help="Files, folders (searched recursively), patterns; - reads a list from stdin.",
-        ),
-    ] = None,
-    write: Annotated[
-        bool,
-        typer.Option("--write", help="Write the genres; without this, nothing is changed."),
-    ] = False,
-    existing: options.Existing = options.ExistingGenres.keep,
-    min_confidence: options.MinConfidence = None,
-    subgenres: options.Subgenres = False,
-    names: options.Names = None,
-    never: options.Never = None,
-    keep_times: options.KeepTimes = False,
-    id3: options.Id3 = options.Id3Version.keep,
-    split_links: options.SplitLinks = False,
-    together: options.Alone = None,
-    workers: options.Workers = None,
-    windows: options.Windows = None,
-    metadata: options.Metadata = True,
-    bundle: options.Bundle = "default",
-    changes: Annotated[
-        bool,
-        typer.Option("--changes", help="Show only files that change.", rich_help_panel="Output"),
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="Output")
-    ] = False,
-    jsonl: Annotated[
-        bool,
-        typer.Option("--jsonl", help="Print one JSON object a line.", rich_help_panel="Output"),
-    ] = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV, one row a file.", rich_help_panel="Output")
-    ] = False,
-    null: Annotated[
-        bool,
-        typer.Option("--null", "-0", help="The list on stdin has NUL between names, not newlines."),
-    ] = False,
+    paths: options.Paths = None,
+    null: options.Null = False,
+    write: options.Write = False,
     names_template: Annotated[
         bool,
         typer.Option("--names-template", help="Print a file for --names to start from, and stop."),
     ] = False,
+    existing: tagging.Existing = tagging.ExistingGenres.keep,
+    min_confidence: options.MinConfidence = None,
+    subgenres: tagging.Subgenres = False,
+    names: tagging.Names = None,
+    never: tagging.Never = None,
+    keep_times: tagging.KeepTimes = False,
+    id3: tagging.Id3 = tagging.Id3Version.keep,
+    split_links: options.SplitLinks = False,
+    workers: options.Workers = None,
+    windows: options.Windows = None,
+    bundle: options.Bundle = "default",
+    metadata: options.Metadata = True,
+    together: options.Alone = None,
+    json: options.Json = False,
+    jsonl: options.JsonLines = False,
+    csv: options.Csv = False,
+    changes: Annotated[
+        bool,
+        typer.Option(
+            "--changes", help="Show only files that change.", rich_help_panel=options.OUTPUT
+        ),
+    ] = False,
 ) -> None:
     """Show which genres would be written into the tags of files; with --write, write them.
 
-    Only genre fields change; `genrescope undo` takes it back.
-    What was heard is remembered: to look first and write then hears
-    nothing twice.
+    Only genre fields change, and `genrescope undo` takes it back. What was heard is remembered:
+    to look first and write then hears nothing twice. "Not sure" writes nothing.
 
-    Exit codes: 0 all went well ("not sure" is an answer),
-    1 some files could not be read or written, 2 wrong usage or no files,
-    130 stopped by Ctrl-C (what was written until then is written).
+    Exit codes: 0 all went well, 1 some files could not be read or written, 2 wrong usage or
+    nothing to do, 130 stopped by Ctrl-C (what was written until then is written).
 
     Examples:
 
@@ -103,26 +82,20 @@ def tag(
       genrescope tag --names-template > names.toml
       genrescope tag ~/Music --names names.toml --subgenres --csv > proposals.csv
     """
-    given = paths or []
     if names_template:
         _print_template(bundle)
         return
-    if sum((json, jsonl, csv)) > 1:
-        raise typer.BadParameter("--json, --jsonl and --csv exclude each other: give one of them")
+    given = options.check_paths(paths, null=null)
+    form = options.form_of(json=json, jsonl=jsonl, csv=csv)
     if not given:
-        raise typer.BadParameter("give files or folders as PATH")
-    if null and "-" not in given:
-        raise typer.BadParameter("--null is about a list on stdin: give - as a path")
-    if "" in given:
-        raise typer.BadParameter("one of the paths is empty")
-    form = "json" if json else "jsonl" if jsonl else "csv" if csv else "table"
+        raise typer.BadParameter("PATH: is missing; give files or folders")
 
     from genrescope.apps.heard import Heard
     from genrescope.apps.tagging import can_judge_together
     from genrescope.learn.recogniser import Recogniser
 
     recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers, metadata=metadata)
-    policy = options.make_policy(
+    policy = tagging.make_policy(
         recogniser,
         existing=existing,
         min_confidence=min_confidence,
@@ -134,7 +107,7 @@ def tag(
         together = can_judge_together(recogniser)
     elif together:
         recogniser.together([])  # says now, rather than at the end, that the bundle cannot
-    line = options.command_line(context, "--write") if len(given) <= _SHORT else ""
+    line = tagging.command_line(context, "--write") if len(given) <= _SHORT else ""
     with Interrupts() as interrupts, ExitStack() as stack:
         heard = stack.enter_context(Heard.open())
         tagger = None
@@ -144,11 +117,11 @@ def tag(
 
             tagger = Tagger(
                 stack.enter_context(Journal.open()),
-                command=options.command_line(context),
+                command=tagging.command_line(context),
                 bundle=recogniser.bundle.name,
                 keep_times=keep_times,
                 split_links=split_links,
-                id3_version=options.id3_version(id3),
+                id3_version=tagging.id3_version(id3),
             )
         work = _Work(
             Batch(given, null=null),
@@ -162,11 +135,7 @@ def tag(
             changes=changes,
             line=line,
         )
-        try:
-            code = work.run()
-        except BrokenPipeError:  # the reader of a pipe has left, as `head` does
-            silence_stdout()
-            code = _NO_READER
+        code = work.run()
     raise typer.Exit(code)
 
 
@@ -174,7 +143,7 @@ def _print_template(bundle: str) -> None:
     from genrescope.apps.genre_names import names_template
     from genrescope.learn.recogniser import Recogniser
 
-    typer.echo(names_template(*options.all_genres(Recogniser.load(bundle))), nl=False)
+    typer.echo(names_template(*tagging.all_genres(Recogniser.load(bundle))), nl=False)
 
 
 @dataclass

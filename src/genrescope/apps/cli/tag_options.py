@@ -1,4 +1,4 @@
-"""The options that ``tag``, ``watch`` and ``playlist`` share, and what they come to."""
+"""What is written into tags: options of ``tag`` and ``watch``, and what they come to."""
 
 from __future__ import annotations
 
@@ -8,34 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from genrescope.apps.cli import completion
+from genrescope.apps.cli.options import TAGGING
+
 if TYPE_CHECKING:
     from genrescope.apps.genre_policy import Policy
     from genrescope.learn.recogniser import Recogniser
 
 __all__ = [
-    "Alone",
-    "Bundle",
     "Existing",
     "ExistingGenres",
     "Id3",
     "Id3Version",
     "KeepTimes",
-    "Metadata",
-    "MinConfidence",
     "Names",
     "Never",
-    "SplitLinks",
     "Subgenres",
-    "Windows",
-    "Workers",
     "all_genres",
     "command_line",
     "id3_version",
     "make_policy",
+    "need_subgenres",
 ]
-
-_RULES = "What is written"
-_HEARING = "Hearing"
 
 
 class ExistingGenres(Enum):
@@ -58,22 +52,10 @@ Existing = Annotated[
     ExistingGenres,
     typer.Option(
         "--existing",
+        metavar="keep|replace|add",
         help="Genres that a file has: keep them (fill only empty fields), replace them, or add "
         "ours to them.",
-        rich_help_panel=_RULES,
-    ),
-]
-MinConfidence = Annotated[
-    float | None,
-    typer.Option(
-        "--min-confidence",
-        min=0,
-        max=1,
-        metavar="P",
-        show_default=False,
-        help="Take only genres that are at least so probable, such as 0.8. (default: those that "
-        "the recogniser is sure of)",
-        rich_help_panel=_RULES,
+        rich_help_panel=TAGGING,
     ),
 ]
 Subgenres = Annotated[
@@ -81,7 +63,7 @@ Subgenres = Annotated[
     typer.Option(
         "--subgenres",
         help="The genre and its most probable sub-genre, each as a value.",
-        rich_help_panel=_RULES,
+        rich_help_panel=TAGGING,
     ),
 ]
 Names = Annotated[
@@ -91,7 +73,7 @@ Names = Annotated[
         metavar="FILE",
         show_default=False,
         help="Your own names for our genres; see --names-template of `genrescope tag`.",
-        rich_help_panel=_RULES,
+        rich_help_panel=TAGGING,
     ),
 ]
 Never = Annotated[
@@ -100,79 +82,24 @@ Never = Annotated[
         "--never",
         metavar="GENRE",
         show_default=False,
-        help="Leave files alone that have this genre, such as Audiobook; may be given several "
-        "times.",
-        rich_help_panel=_RULES,
+        help="Leave files alone that have this genre, such as Audiobook; repeat it for more.",
+        autocompletion=completion.genres,
+        rich_help_panel=TAGGING,
     ),
 ]
 KeepTimes = Annotated[
     bool,
     typer.Option(
-        "--keep-times", help="Files keep their modification time.", rich_help_panel=_RULES
+        "--keep-times", help="Files keep their modification time.", rich_help_panel=TAGGING
     ),
 ]
 Id3 = Annotated[
     Id3Version,
     typer.Option(
         "--id3",
+        metavar="keep|3|4",
         help="Version of ID3 tags: as found (2.4 where there are none), or turned into 2.3 or 2.4.",
-        rich_help_panel=_RULES,
-    ),
-]
-SplitLinks = Annotated[
-    bool,
-    typer.Option(
-        "--split-links",
-        help="Part a file from its other hard links rather than refuse it.",
-        rich_help_panel=_RULES,
-    ),
-]
-Alone = Annotated[
-    bool | None,
-    typer.Option(
-        "--together/--alone",
-        show_default=False,
-        help="Judge all tracks of an artist together, once the last is heard, or each for itself, "
-        "at once. (default: together, where the bundle can)",
-        rich_help_panel=_HEARING,
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        "-j",
-        min=0,
-        metavar="N",
-        show_default=False,
-        help="Processes that decode (default: one a core; 0: none, and no protection from "
-        "files that crash a decoder).",
-        rich_help_panel=_HEARING,
-    ),
-]
-Windows = Annotated[
-    int | None,
-    typer.Option(
-        "--windows",
-        min=1,
-        metavar="N",
-        show_default=False,
-        help="Windows of 30 s to hear of a long track, spread evenly over it (default: 5).",
-        rich_help_panel=_HEARING,
-    ),
-]
-Bundle = Annotated[
-    str,
-    typer.Option(
-        "--bundle", metavar="DIR", help="The recogniser to use.", rich_help_panel=_HEARING
-    ),
-]
-Metadata = Annotated[
-    bool,
-    typer.Option(
-        "--metadata/--no-metadata",
-        help="Whether title, artist, album and date in the tags of a file have a say.",
-        rich_help_panel=_HEARING,
+        rich_help_panel=TAGGING,
     ),
 ]
 
@@ -198,7 +125,7 @@ def make_policy(
     need_subgenres(recogniser, wanted=subgenres)
     top, below = all_genres(recogniser)
     if any(not genre.strip() for genre in never or ()):
-        raise typer.BadParameter("--never needs the name of a genre")
+        raise typer.BadParameter("--never: is empty; give the name of a genre")
     return Policy(
         existing=existing.value,
         min_confidence=min_confidence,
@@ -212,8 +139,8 @@ def need_subgenres(recogniser: Recogniser, *, wanted: bool) -> None:
     """Say so where sub-genres are asked of a bundle that has none."""
     if wanted and not recogniser.knows_subgenres:
         raise typer.BadParameter(
-            f"{recogniser.bundle.name} knows no sub-genres; take a bundle that does, such as "
-            "--bundle default"
+            f"--bundle: {recogniser.bundle.name} knows no sub-genres; take one that does, such as "
+            "default"
         )
 
 
@@ -257,8 +184,13 @@ def command_line(context: typer.Context, *more: str) -> str:
 def _words(parameter: Any, value: Any) -> list[str]:
     if isinstance(value, bool):
         names = parameter.opts if value else parameter.secondary_opts
-        return [max(names, key=len)]
-    name = max(parameter.opts, key=len)
+        return [_long(names)]
+    name = _long(parameter.opts)
     values = value if isinstance(value, list | tuple) else [value]
     texts = (str(one.value if isinstance(one, Enum) else one) for one in values)
     return [word for text in texts for word in (name, text)]
+
+
+def _long(names: list[str]) -> str:
+    """The first long name; later ones are kept for old scripts."""
+    return next((name for name in names if name.startswith("--")), names[0])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options
+
 if TYPE_CHECKING:
     from genrescope.learn.teach.lesson import Taught
 
@@ -29,67 +31,56 @@ def teach(
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder of the recogniser. The same command goes on where a killed one stopped.",
+        options.out(
+            "Folder of the recogniser. The same command goes on where a killed one stopped."
         ),
     ],
-    encoder: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--encoder",
-            metavar="NAME",
-            show_default=False,
-            help="What hears the tracks; may be given several times. See `genrescope encoders "
-            "list`. (default: musicnn where it is installed, and frames)",
-        ),
-    ] = None,
-    groups: Annotated[
+    group: Annotated[
         str | None,
-        typer.Option(
+        options.text(
+            "--group",
+            "What must not be on both sides of a split, such as the artist; COLUMN//10 puts ten "
+            "neighbouring numbers together.",
             "--groups",
             metavar="COLUMN",
-            show_default=False,
-            help="Column of the table that says which tracks belong together, such as the "
-            "artist; COLUMN//10 puts ten neighbouring numbers together. (default: artist, else "
-            "album, else folder)",
+            default="artist, else album, else folder",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the folds.")] = 0,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="For the test.")] = 5,
-    windows: Annotated[
-        int, typer.Option("--windows", min=1, help="Of 30 s, at most, of each track.")
-    ] = 5,
+    seed: options.Seed = 0,
+    folds: options.Folds = 5,
     accuracy: Annotated[
         float | None,
-        typer.Option(
+        options.number(
             "--accuracy",
+            "Of the answers that are called sure.",
+            metavar="P",
             min=0.01,
             max=0.99,
-            show_default=False,
-            help="Of the answers that are called sure. (default: the highest that can be promised)",
+            default="the highest that can be promised",
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=0,
-            show_default=False,
-            help="Processes that listen; 0 for none beside this one. (default: one a core)",
-        ),
-    ] = None,
-    page: Annotated[bool, typer.Option(help="Write a page with what was found out.")] = True,
-    sound: Annotated[
-        bool, typer.Option(help="Put the sound of doubtful tracks into the page.")
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Write a page with what was found out.")
     ] = True,
+    sound: options.Sound = True,
+    workers: options.Workers = None,
+    windows: options.Windows = None,
+    encoder: options.Encoder = None,
 ) -> None:
     """Teach a recogniser your own genres.
 
     It learns from tracks that you have sorted, is tested on artists that it has not heard, and is
-    written to DIR, for `genrescope predict --bundle DIR`. DIR/index.html says how good it is,
-    whether more tracks would help, and which tracks look as if they were in the wrong place.
+    written to FOLDER, for `genrescope predict --bundle FOLDER`. FOLDER/index.html says how good
+    it is, whether more tracks would help, and which tracks look as if they were in the wrong
+    place. The tracks stay as they are.
+
+    Exit codes: 0 the recogniser is written, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C
+    (the same command goes on where it was).
+
+    Examples:
+
+      genrescope teach MY_GENRES --out mine
+      genrescope teach tracks.csv --out mine --group artist --encoder musicnn
     """
     from genrescope.apps.cli.interrupts import resumable
     from genrescope.learn.teach.lesson import TeachSettings
@@ -97,10 +88,10 @@ def teach(
 
     settings = TeachSettings(
         encoders=tuple(encoder) if encoder else None,
-        groups=groups,
+        groups=group,
         folds=folds,
         seed=seed,
-        n_windows=windows,
+        n_windows=windows or 5,
         target_accuracy=accuracy,
     )
     command = shlex.join(["genrescope", "teach", *_arguments()])

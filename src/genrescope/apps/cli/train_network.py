@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import completion, options
+from genrescope.apps.cli.command import Family
+from genrescope.apps.cli.terminal import animated
 from genrescope.learn.deep.architectures import ARCHITECTURES, Architecture
 
 __all__ = ["add_networks"]
@@ -17,115 +21,102 @@ __all__ = ["add_networks"]
 _LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
 
 
-def add_networks(train: typer.Typer) -> None:
+def add_networks(train: Family) -> None:
     """Give ``genrescope train`` a command for each network."""
     for architecture in ARCHITECTURES:
         train.command(
             architecture.key,
-            help=f"Train {architecture.title}.\n\n{architecture.description}\n\n{_HELP}",
+            help=f"Train {architecture.title}.\n\n{architecture.description}\n\n"
+            + _HELP.format(key=architecture.key),
             short_help=f"Train {architecture.title}.",
             rich_help_panel="Networks",
         )(_command(architecture))
 
 
-_HELP = (
-    "Validated in folds that share no artist; within each, the best epoch is chosen by more "
-    "artists that are held out. DIR gets scores.json, curves.csv, curves.svg and .png, the "
-    "weights, and bundle/, a folder for `genrescope predict --bundle`.\n\n"
-    "Several GPUs: torchrun --nproc-per-node N -m genrescope train ..."
-)
+_HELP = """\
+Validated in folds that share no artist; within each, the best epoch is chosen by more artists
+that are held out. FOLDER gets scores.json, curves.csv, curves.svg and .png, the weights, and
+bundle/, for `genrescope predict --bundle`. Needs the extra train.
+
+Several GPUs: torchrun --nproc-per-node N -m genrescope train NETWORK
+
+Exit codes: 0 the run is done, 2 wrong usage or nothing to do, 130 stopped by Ctrl-C (the same
+command goes on where it was).
+
+Examples:
+
+  genrescope train {key} --data PREPARED --out runs/{key}
+  genrescope train {key} --data PREPARED --out runs/{key} --fold 0 --epochs 3 --no-export
+"""
 
 
 def _command(architecture: Architecture) -> Callable[..., None]:
     def train_it(
         data: Annotated[
             Path,
-            typer.Option(
-                "--data",
-                metavar="DIR",
-                help="A feature store with frames, or prepared features: small_tracks.csv, "
-                "small_mel_frames.npz, small_mfcc.npz.",
+            options.data(
+                "A feature store with frames, or prepared features: small_tracks.csv, "
+                "small_mel_frames.npz, small_mfcc.npz."
             ),
         ],
-        out: Annotated[
-            Path,
-            typer.Option(
-                "--out",
-                metavar="DIR",
-                help="Folder of the run. The same command goes on where a killed one stopped.",
-            ),
-        ],
+        out: options.RunFolder,
         preset: Annotated[
             str,
-            typer.Option(
+            options.text(
                 "--preset",
-                help="modern; or what the 2022 study did: cs464-adam (batches of 32), cs464-sgd "
+                "modern; or what the 2022 study did: cs464-adam (batches of 32), cs464-sgd "
                 "(batches of 16).",
+                autocompletion=completion.network_presets,
             ),
         ] = "modern",
-        seed: Annotated[
-            int, typer.Option("--seed", min=0, help="Of weights, order and variation.")
-        ] = 0,
-        folds: Annotated[int, typer.Option("--folds", min=2, help="For the validation.")] = 5,
+        seed: options.Seed = 0,
+        folds: options.Folds = 5,
         fold: Annotated[
             list[int] | None,
-            typer.Option(
-                "--fold",
-                min=0,
-                show_default=False,
-                help="Train this fold only; repeat it for more.  [default: all of them]",
+            options.number(
+                "--fold", "Train this fold only; repeat it for more.", min=0, default="all of them"
             ),
         ] = None,
         epochs: Annotated[
-            int | None,
-            typer.Option("--epochs", min=1, show_default=False, help="At most.  [default: preset]"),
+            int | None, options.number("--epochs", "At most.", min=1, default="of the preset")
         ] = None,
         batch: Annotated[
-            int | None,
-            typer.Option(
-                "--batch", min=2, show_default=False, help="Tracks a step.  [default: preset]"
-            ),
+            int | None, options.number("--batch", "Tracks a step.", min=2, default="of the preset")
         ] = None,
         rate: Annotated[
             float | None,
-            typer.Option("--lr", show_default=False, help="Learning rate.  [default: preset]"),
+            options.number("--lr", "Learning rate.", metavar="RATE", default="of the preset"),
         ] = None,
-        options: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--with",
-                metavar="NAME=VALUE",
-                show_default=False,
-                help="Build the network otherwise; see `genrescope model list`.",
-            ),
-        ] = None,
+        network: options.NetworkOptions = None,
         settings: Annotated[
             list[str] | None,
-            typer.Option(
+            options.text(
                 "--set",
+                "Train otherwise, such as mixup=0 or ema=0.99; repeat it for more.",
                 metavar="NAME=VALUE",
-                show_default=False,
-                help="Train otherwise, such as mixup=0 or ema=0.99.",
             ),
         ] = None,
-        device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps, ...")] = "auto",
+        device: options.Device = "auto",
         precision: Annotated[
-            str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")
-        ] = "auto",
-        threads: Annotated[
-            int | None,
-            typer.Option(
-                "--threads", min=1, show_default=False, help="Processor threads.  [default: all]"
+            str,
+            options.text(
+                "--precision",
+                "auto, fp32, bf16 or fp16.",
+                autocompletion=completion.of("auto", "fp32", "bf16", "fp16"),
             ),
-        ] = None,
+        ] = "auto",
+        threads: options.Threads = None,
         every: Annotated[
             float,
-            typer.Option(
-                "--checkpoint-every", min=0, metavar="SECONDS", help="Between two states on disk."
+            options.number(
+                "--checkpoint-every", "Between two states on disk.", metavar="SECONDS", min=0
             ),
         ] = 20.0,
         export: Annotated[
-            bool, typer.Option(help="Train on all tracks in the end, and write a bundle.")
+            bool,
+            typer.Option(
+                "--export/--no-export", help="Train on all tracks in the end, and write a bundle."
+            ),
         ] = True,
         tensorboard: Annotated[
             bool, typer.Option("--tensorboard", help="Write event files for TensorBoard.")
@@ -137,7 +128,7 @@ def _command(architecture: Architecture) -> Callable[..., None]:
         from genrescope.learn.deep.settings import read_settings, settings_for
 
         chosen = {"epochs": epochs, "batch": batch, "learning_rate": rate}
-        built = find(architecture.key, read_options(options))
+        built = find(architecture.key, read_options(network))
         plan = Plan(
             architecture=built,
             settings=settings_for(
@@ -157,7 +148,7 @@ def _command(architecture: Architecture) -> Callable[..., None]:
             command=_spelled(
                 architecture.key,
                 {"preset": (preset, "modern"), "seed": (seed, 0), "folds": (folds, 5)},
-                {"fold": fold, "with": options, "set": settings},
+                {"fold": fold, "with": network, "set": settings},
                 {"epochs": epochs, "batch": batch, "lr": rate},
             ),
         )
@@ -200,7 +191,6 @@ def _run(data: Path, out: Path, plan: Any, *, device: str, threads: int | None) 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     """A bar on a terminal, now and then a line in a pipe; both on stderr."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         Progress,
@@ -209,7 +199,9 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         TimeRemainingColumn,
     )
 
-    screen = Console(stderr=True)
+    from genrescope.apps.cli.render import console
+
+    screen = console(sys.stderr)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -217,7 +209,7 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=screen,
-        disable=not screen.is_terminal,
+        disable=not animated(sys.stderr),
     )
     task = bar.add_task("data", total=None)
     state: dict[str, Any] = {"parts": [], "epochs": 1, "said": 0.0}
@@ -237,7 +229,7 @@ def _progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         elif event == "epoch":
             words = _epoch_line(told)
             bar.update(task, description=words, completed=done_before(told["part"]) + told["epoch"])
-            if not screen.is_terminal and time.monotonic() - state["said"] > _LINE_EVERY:
+            if bar.disable and time.monotonic() - state["said"] > _LINE_EVERY:
                 state["said"] = time.monotonic()
                 screen.print(words, highlight=False, soft_wrap=True)
         elif event in ("fold", "kept"):

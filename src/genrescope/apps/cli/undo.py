@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options
+
 if TYPE_CHECKING:
     from genrescope.apps.journal import Journal, RunSummary
     from genrescope.apps.tagger import Undone
@@ -24,7 +26,7 @@ def undo(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN | PATH]...",
+            metavar="RUN|PATH",
             show_default=False,
             help="Numbers of runs, or files and folders (./12 for a file called 12).",
         ),
@@ -36,26 +38,18 @@ def undo(
         bool, typer.Option("--list", help="Show the runs, and change nothing.")
     ] = False,
     force: Annotated[
-        bool,
-        typer.Option("--force", help="Also where genres or the file were changed since."),
+        bool, options.force("Take back, too, where genres or the file were changed since.")
     ] = False,
-    split_links: Annotated[
-        bool,
-        typer.Option(
-            "--split-links", help="Part a file from its other hard links rather than refuse it."
-        ),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    split_links: options.SplitLinks = False,
+    json: options.JsonLines = False,
 ) -> None:
     """Bring back the genres that stood in files before genrescope wrote them.
 
-    A file whose genres were changed since, or that holds other sound, is
-    named and left alone.
+    A file whose genres were changed since, or that holds other sound, is named and left alone.
     Changes to other tags stay as they are.
 
-    Exit codes: 0 all that was asked is as before,
-    1 some files were left alone, 2 wrong usage or nothing to take back,
-    130 stopped by Ctrl-C (what was done until then is done).
+    Exit codes: 0 all that was asked is as before, 1 some files were left alone, 2 wrong usage or
+    nothing to do, 130 stopped by Ctrl-C (what was done until then is done).
 
     Examples:
 
@@ -66,11 +60,13 @@ def undo(
     """
     given = what or []
     if "" in given:
-        raise typer.BadParameter("one of the paths is empty")
+        raise typer.BadParameter("PATH: one of the paths is empty; leave it out")
     if show and (last or force):
-        raise typer.BadParameter("--list changes nothing: give it alone, or with files or runs")
+        raise typer.BadParameter("--list: changes nothing; give it alone, or with files or runs")
     if not show and bool(given) == last:
-        raise typer.BadParameter("say what to take back: --last, the number of a run, or files")
+        raise typer.BadParameter(
+            "RUN|PATH: say what to take back; give --last, the number of a run, or files"
+        )
 
     from genrescope.apps.cli.interrupts import Interrupts
     from genrescope.apps.journal import Journal

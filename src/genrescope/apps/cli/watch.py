@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.apps.cli import tag_options as options
+from genrescope.apps.cli import options
+from genrescope.apps.cli import tag_options as tagging
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.terminal import silence_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,6 @@ __all__ = ["watch"]
 _POLL = 1.0  # s between two looks, at most as often
 _SHARE = 20  # a look takes at most one part in so many of the time
 _BATCH = 200  # files that are heard before any is written
-_NO_READER = 141  # 128 + SIGPIPE, which Windows does not have
 
 
 def watch(
@@ -38,47 +37,41 @@ def watch(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", show_default=False, help="Folder in which files arrive, at any depth."
+            metavar="FOLDER", show_default=False, help="Where files arrive, at any depth."
         ),
     ],
-    write: Annotated[
-        bool,
-        typer.Option("--write", help="Write the genres; without this, nothing is changed."),
-    ] = False,
+    write: options.Write = False,
     settle: Annotated[
         float,
-        typer.Option(
+        options.number(
             "--settle",
+            "How long a file has to stay as it is before it is taken.",
             min=0.1,
-            metavar="S",
-            help="Seconds that a file has to stay as it is before it is taken.",
+            metavar="SECONDS",
         ),
     ] = 5.0,
-    existing: options.Existing = options.ExistingGenres.keep,
+    existing: tagging.Existing = tagging.ExistingGenres.keep,
     min_confidence: options.MinConfidence = None,
-    subgenres: options.Subgenres = False,
-    names: options.Names = None,
-    never: options.Never = None,
-    keep_times: options.KeepTimes = False,
-    id3: options.Id3 = options.Id3Version.keep,
+    subgenres: tagging.Subgenres = False,
+    names: tagging.Names = None,
+    never: tagging.Never = None,
+    keep_times: tagging.KeepTimes = False,
+    id3: tagging.Id3 = tagging.Id3Version.keep,
     split_links: options.SplitLinks = False,
-    together: options.Alone = None,
     workers: options.Workers = None,
     windows: options.Windows = None,
-    metadata: options.Metadata = True,
     bundle: options.Bundle = "default",
-    jsonl: Annotated[
-        bool,
-        typer.Option("--jsonl", help="Print one JSON object a file.", rich_help_panel="Output"),
-    ] = False,
+    metadata: options.Metadata = True,
+    together: options.Alone = None,
+    jsonl: options.JsonLines = False,
 ) -> None:
     """Recognise what arrives in a folder; with --write, tag it.
 
-    Files that are there already are left to `genrescope tag`. Tracks of an
-    artist that arrive together are judged together. Every batch that is
-    written is a run of its own for `genrescope undo`.
+    Files that are there already are left to `genrescope tag`. Tracks of an artist that arrive
+    together are judged together. Every batch that is written is a run of its own for
+    `genrescope undo`. It runs until Ctrl-C.
 
-    Runs until Ctrl-C (exit code 130). Exit code 2: wrong usage.
+    Exit codes: 2 wrong usage or nothing to do, 130 stopped by Ctrl-C.
 
     Examples:
 
@@ -90,7 +83,7 @@ def watch(
     from genrescope.learn.recogniser import Recogniser
 
     recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers, metadata=metadata)
-    policy = options.make_policy(
+    policy = tagging.make_policy(
         recogniser,
         existing=existing,
         min_confidence=min_confidence,
@@ -100,14 +93,14 @@ def watch(
     )
     if together:
         recogniser.together([])  # says now that the bundle cannot
-    tagging: dict[str, Any] | None = None
+    told: dict[str, Any] | None = None
     if write:
-        tagging = {
-            "command": options.command_line(context),
+        told = {
+            "command": tagging.command_line(context),
             "bundle": recogniser.bundle.name,
             "keep_times": keep_times,
             "split_links": split_links,
-            "id3_version": options.id3_version(id3),
+            "id3_version": tagging.id3_version(id3),
         }
     from genrescope.apps.watching import Watcher
 
@@ -124,7 +117,7 @@ def watch(
             policy,
             interrupts,
             journal=journal,
-            tagging=tagging,
+            tagging=told,
             together=can_judge_together(recogniser) if together is None else together,
             jsonl=jsonl,
         )
@@ -133,9 +126,6 @@ def watch(
         except KeyboardInterrupt:
             work.say_end()
             code = interrupts.exit_code
-        except BrokenPipeError:
-            silence_stdout()
-            code = _NO_READER
     raise typer.Exit(code)
 
 

@@ -1,11 +1,11 @@
-"""Options of the commands that can run on a cluster."""
+"""The cluster that ``--scheduler`` and ``--cluster`` ask for."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,30 +14,7 @@ if TYPE_CHECKING:
     from genrescope.learn.prediction import FailedPrediction, Prediction
     from genrescope.learn.recogniser import Recogniser
 
-__all__ = ["ClusterOption", "SchedulerOption", "cluster_of", "predict_there"]
-
-_PANEL = "Cluster"
-
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler",
-        metavar="ADDRESS",
-        show_default=False,
-        help="Run on the workers of this Dask scheduler: tcp://HOST:8786, or its file.",
-        rich_help_panel=_PANEL,
-    ),
-]
-ClusterOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cluster",
-        metavar="local:N",
-        show_default=False,
-        help="Run on a Dask cluster of N processes on this machine.",
-        rich_help_panel=_PANEL,
-    ),
-]
+__all__ = ["cluster_of", "predict_there"]
 
 
 @contextmanager
@@ -55,7 +32,7 @@ def cluster_of(scheduler: str | None, cluster: str | None) -> Iterator[Cluster |
         yield None
         return
     if scheduler is not None and cluster is not None:
-        raise typer.BadParameter("--scheduler and --cluster exclude each other: give one of them")
+        raise typer.BadParameter("--scheduler and --cluster: exclude each other; give one of them")
     from genrescope.audio.scale import Cluster, parse_local
 
     if scheduler is not None:
