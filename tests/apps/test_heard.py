@@ -21,6 +21,7 @@ import soundfile
 
 from genrescope import Recogniser
 from genrescope.apps import heard as module
+from genrescope.apps import heard_file as file_module
 from genrescope.apps.heard import Heard, heard_file
 from genrescope.apps.sound_identity import sound_identity
 from genrescope.audio import frames
@@ -333,8 +334,8 @@ def test_where_there_can_be_no_memory_files_are_heard_all_the_same(
 def test_its_size_is_bounded(
     monkeypatch: pytest.MonkeyPatch, recogniser: Recogniser, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "_MOST", 10)
-    monkeypatch.setattr(module, "_COUNTED", 1)
+    monkeypatch.setattr(file_module, "_MOST", 10)
+    monkeypatch.setattr(file_module, "_COUNTED", 1)
     day = 20_000
     monkeypatch.setattr(module, "_today", lambda: day)
     paths = [noise(tmp_path / f"{i}.flac", seed=i) for i in range(14)]

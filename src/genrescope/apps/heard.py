@@ -19,13 +19,11 @@ import hashlib
 import json
 import logging
 import os
-import sqlite3
 import stat
-import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +35,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import platformdirs
 
 from genrescope import __version__
+from genrescope.apps.heard_file import MemoryFile
 from genrescope.apps.sound_identity import sound_identity
 from genrescope.catalog.tags import Tags, read_tags
 from genrescope.errors import DataError, GenrescopeError
@@ -49,30 +48,10 @@ __all__ = ["Heard", "heard_file"]
 
 _log = logging.getLogger(__name__)
 
-_OURS = 0x67736864  # SQLite's application_id, "gshd"
-_FORMAT = 1  # of the tables
 _BATCH = 32  # predictions that are stored together; what a kill loses at most
 _PATIENCE = 2.0  # s; after which fewer are stored
-_BUSY = 10.0  # s to wait for another process
-_MOST = 250_000  # predictions that are kept, about 200 MB
-_SPARE = 0.1  # of these, which go at once, those first that were not asked for the longest
-_COUNTED = 2_000  # predictions stored until it is looked whether there are too many
 _BREATH = 64  # known files that are passed over before results are looked for
 _DAY = 86_400  # s
-
-_TABLES = """
-CREATE TABLE answers (
-    sound BLOB NOT NULL, about BLOB NOT NULL, settings BLOB NOT NULL,
-    day INTEGER NOT NULL, answer BLOB NOT NULL,
-    PRIMARY KEY (sound, about, settings)
-) WITHOUT ROWID;
-CREATE INDEX oldest ON answers (day);
-CREATE TABLE files (
-    path BLOB PRIMARY KEY NOT NULL, identity TEXT NOT NULL,
-    sound BLOB NOT NULL, about BLOB NOT NULL, genres TEXT NOT NULL, day INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX oldest_files ON files (day);
-"""
 
 
 def heard_file() -> Path:
@@ -105,13 +84,9 @@ class Heard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
-        self._waiting: list[tuple[str, tuple[object, ...]]] = []
-        self._answers = 0  # among what waits
-        self._since_count = _COUNTED
+        self._file = MemoryFile(path)
+        self._answers = 0  # that were kept since they were stored
         self._stored = time.monotonic()
-        self._db: sqlite3.Connection | None = None
-        self._connect()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Heard:
@@ -177,23 +152,16 @@ class Heard:
         identity = _identity(file)
         if identity is not None:
             changed = "UPDATE files SET identity = ?, genres = ? WHERE path = ?"
-            self._keep(changed, (identity, json.dumps(list(genres)), _name(file)))
+            self._file.keep(changed, (identity, json.dumps(list(genres)), _name(file)))
 
     def store(self) -> None:
         """Put what waits on the disk."""
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-            self._answers, self._stored = 0, time.monotonic()
-            if waiting:
-                self._attempt(partial(self._write, waiting))
+        self._answers, self._stored = 0, time.monotonic()
+        self._file.store()
 
     def close(self) -> None:
         """Store what waits, and close the file."""
-        with self._lock:
-            self.store()
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        self._file.close()
 
     def __enter__(self) -> Heard:
         return self
@@ -256,7 +224,7 @@ class Heard:
         said = prediction.to_dict()
         if key is not None:
             answer = zlib.compress(json.dumps(said).encode(), 1)
-            self._keep(
+            self._file.keep(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
                 (key.sound, key.about, settings, _today(), answer),
             )
@@ -269,9 +237,9 @@ class Heard:
 
     def _recall(self, path: Path, settings: bytes) -> Prediction | None:
         identity = _identity(path)
-        if identity is None or self._db is None:
+        if identity is None or not self._file.usable:
             return None
-        rows = self._ask(
+        rows = self._file.ask(
             "SELECT identity, sound, about, genres, "
             "(SELECT day FROM answers a WHERE a.sound = files.sound AND a.about = files.about "
             "AND settings = ?), (SELECT answer FROM answers a WHERE a.sound = files.sound "
@@ -293,12 +261,12 @@ class Heard:
         except OSError:
             return None  # whoever opens it next says why
         query = "SELECT answer FROM answers WHERE sound = ? AND settings = ? LIMIT 1"
-        if not self._ask(query, (sound, settings)):
+        if not self._file.ask(query, (sound, settings)):
             return None
         tags = read_tags(path)
         key = _Key(identity, sound, _about(tags), tags.genres)
         query = "SELECT answer FROM answers WHERE sound = ? AND about = ? AND settings = ?"
-        rows = self._ask(query, (sound, key.about, settings))
+        rows = self._file.ask(query, (sound, key.about, settings))
         found = _read_answer(rows[0][0], path, json.dumps(tags.genres)) if rows else None
         if found is not None:
             self._keep_file(path, key)
@@ -309,140 +277,12 @@ class Heard:
 
     def _keep_file(self, path: Path, key: _Key) -> None:
         row = (_name(path), key.identity, key.sound, key.about, json.dumps(key.genres), _today())
-        self._keep("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._file.keep("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def _touch(self, path: Path, sound: bytes, about: bytes, settings: bytes) -> None:
         used = "UPDATE answers SET day = ? WHERE sound = ? AND about = ? AND settings = ?"
-        self._keep(used, (_today(), sound, about, settings))
-        self._keep("UPDATE files SET day = ? WHERE path = ?", (_today(), _name(path)))
-
-    def _keep(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._lock:
-            if self._db is not None:
-                self._waiting.append((statement, values))
-                if len(self._waiting) >= 32 * _BATCH:
-                    self.store()
-
-    def _ask(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = []
-
-        def ask(db: sqlite3.Connection) -> None:
-            found.extend(db.execute(query, values).fetchall())
-
-        self._attempt(ask)
-        return found
-
-    def _write(
-        self, waiting: Sequence[tuple[str, tuple[object, ...]]], db: sqlite3.Connection
-    ) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            for statement, values in waiting:
-                db.execute(statement, values)
-            self._since_count += len(waiting)
-            if self._since_count >= _COUNTED:
-                self._since_count = 0
-                self._forget_oldest(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
-    def _forget_oldest(self, db: sqlite3.Connection) -> None:
-        for table in ("answers", "files"):
-            (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
-            if count <= _MOST:
-                continue
-            limit = count - round(_MOST * (1 - _SPARE))
-            key = "sound, about, settings" if table == "answers" else "path"
-            db.execute(
-                f"DELETE FROM {table} WHERE ({key}) IN "  # noqa: S608 (names of our own tables)
-                f"(SELECT {key} FROM {table} ORDER BY day LIMIT ?)",
-                (limit,),
-            )
-
-    def _attempt(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Do something with the file; where it cannot be used, go on without it."""
-        with self._lock:
-            if self._db is None:
-                return
-            try:
-                work(self._db)
-            except sqlite3.OperationalError as error:  # full, locked, on a disk that has gone
-                self._give_up(str(error))
-            except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-
-    def _connect(self, *, again: bool = False) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = _open_file(self.path)
-        except (sqlite3.OperationalError, OSError) as error:
-            self._give_up(str(error))
-        except sqlite3.DatabaseError as error:
-            if again:
-                self._give_up(str(error))
-            else:
-                self._begin_anew(error)
-
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        """Put a damaged file aside, rather than delete what may not even be ours."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        aside = self.path.with_name(f"{self.path.name}.damaged")
-        _log.warning(
-            "%s: the memory of what was heard is damaged (%s); it was renamed to %s and is begun "
-            "anew",
-            *(self.path, error, aside.name),
-        )
-        try:
-            os.replace(self.path, aside)
-        except OSError as problem:
-            self._give_up(str(problem))
-            return
-        self._connect(again=True)
-
-    def _give_up(self, why: str) -> None:
-        db, self._db = self._db, None
-        self._waiting.clear()
-        if db is not None:
-            db.close()
-        _log.warning(
-            "%s: cannot be used to remember what was heard (%s); GENRESCOPE_HEARD names another "
-            "file",
-            *(self.path, why),
-        )
-
-
-def _open_file(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        (owner,), (version,), (tables,) = (
-            db.execute(query).fetchone()
-            for query in (
-                "PRAGMA application_id",
-                "PRAGMA user_version",
-                "SELECT count(*) FROM sqlite_master",
-            )
-        )
-        if tables and owner != _OURS:
-            raise OSError("it is the database of another program")
-        if tables and version != _FORMAT:
-            db.execute("DROP TABLE answers")
-            db.execute("DROP TABLE files")
-        if not tables or version != _FORMAT:
-            for statement in _TABLES.strip().rstrip(";").split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {_OURS}")
-            db.execute(f"PRAGMA user_version = {_FORMAT}")
-        db.execute("COMMIT")
-    except BaseException:
-        db.close()
-        raise
-    return db
+        self._file.keep(used, (_today(), sound, about, settings))
+        self._file.keep("UPDATE files SET day = ? WHERE path = ?", (_today(), _name(path)))
 
 
 def _hear(recogniser: Recogniser, path: Path | None) -> _Result | None:
