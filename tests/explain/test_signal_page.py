@@ -15,11 +15,12 @@ from PIL import Image
 
 from genrescope.errors import DataError
 from genrescope.explain.ink import style
+from genrescope.explain.page_files import PagePaths
 from genrescope.explain.signal import page as signal_page
 from genrescope.explain.signal.canvas import image, lighter
 from genrescope.explain.signal.figures import scales_of, stft_log, waveform
 from genrescope.explain.signal.measures import TrackSignal, analyse_excerpt
-from genrescope.explain.signal.page import LookPaths, write_look
+from genrescope.explain.signal.page import write_look
 from genrescope.explain.signal.words import READING
 from genrescope.learn.prediction import Prediction
 from tests.explain.browser import opened
@@ -40,7 +41,7 @@ def drums() -> TrackSignal:
 
 
 @pytest.fixture(scope="module")
-def single(song: TrackSignal, tmp_path_factory: pytest.TempPathFactory) -> LookPaths:
+def single(song: TrackSignal, tmp_path_factory: pytest.TempPathFactory) -> PagePaths:
     verdict = Prediction.from_probabilities({"Folk": 0.7, "Rock": 0.2, "Pop": 0.1}, threshold=0.5)
     return write_look(
         [song], tmp_path_factory.mktemp("one"), verdicts=[verdict], command="genrescope look x.wav"
@@ -50,7 +51,7 @@ def single(song: TrackSignal, tmp_path_factory: pytest.TempPathFactory) -> LookP
 @pytest.fixture(scope="module")
 def pair(
     drums: TrackSignal, song: TrackSignal, tmp_path_factory: pytest.TempPathFactory
-) -> LookPaths:
+) -> PagePaths:
     unsure = Prediction.from_probabilities({"Folk": 0.4, "Rock": 0.3, "Pop": 0.3}, threshold=0.5)
     return write_look([drums, song], tmp_path_factory.mktemp("two"), verdicts=[unsure, None])
 
@@ -66,7 +67,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
 # --- files ------------------------------------------------------------------------------------
 
 
-def test_each_figure_is_an_svg_and_a_png(single: LookPaths, pair: LookPaths) -> None:
+def test_each_figure_is_an_svg_and_a_png(single: PagePaths, pair: PagePaths) -> None:
     names = {path.name for path in single.figures}
     assert names == {f"{key}.{end}" for key in READING for end in ("svg", "png")}
     letters = {path.name for path in pair.figures}
@@ -86,11 +87,11 @@ def test_each_figure_is_an_svg_and_a_png(single: LookPaths, pair: LookPaths) -> 
                 assert picture.width > 900
 
 
-def test_the_page_is_of_a_size_to_be_sent(single: LookPaths) -> None:
+def test_the_page_is_of_a_size_to_be_sent(single: PagePaths) -> None:
     assert single.index.stat().st_size < 2_500_000
 
 
-def test_the_numbers_are_beside_it(single: LookPaths) -> None:
+def test_the_numbers_are_beside_it(single: PagePaths) -> None:
     facts = json.loads(single.facts.read_text("utf-8"))
     (track,) = facts["tracks"]
     assert track["start"] == 5.0
@@ -101,13 +102,13 @@ def test_the_numbers_are_beside_it(single: LookPaths) -> None:
     }
 
 
-def test_names_are_text(single: LookPaths) -> None:
+def test_names_are_text(single: PagePaths) -> None:
     page = single.index.read_text("utf-8")
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
 
 
-def test_every_figure_says_what_to_see(single: LookPaths, pair: LookPaths) -> None:
+def test_every_figure_says_what_to_see(single: PagePaths, pair: PagePaths) -> None:
     for paths, says in ((single, 1), (pair, 2)):
         page = paths.index.read_text("utf-8")
         for key in READING:
@@ -120,7 +121,7 @@ def test_every_figure_says_what_to_see(single: LookPaths, pair: LookPaths) -> No
     assert "Side by side:" in page
 
 
-def test_what_was_recognised_is_at_the_head(single: LookPaths, pair: LookPaths) -> None:
+def test_what_was_recognised_is_at_the_head(single: PagePaths, pair: PagePaths) -> None:
     assert "Recognised as <b>Folk</b>, 70\u00a0%" in single.index.read_text("utf-8")
     page = pair.index.read_text("utf-8")
     assert "Recognised as: <b>not sure</b>; at best Folk, 40\u00a0%" in page
@@ -128,7 +129,7 @@ def test_what_was_recognised_is_at_the_head(single: LookPaths, pair: LookPaths) 
 
 
 @pytest.mark.usefixtures("few")
-def test_it_is_the_same_again(song: TrackSignal, single: LookPaths, tmp_path: Path) -> None:
+def test_it_is_the_same_again(song: TrackSignal, single: PagePaths, tmp_path: Path) -> None:
     again = write_look([song], tmp_path, command="genrescope look x.wav")
     assert len(again.figures) == 4
     for path in again.figures:
@@ -251,7 +252,7 @@ def state(page: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("width", "theme"), [(1360, "light"), (800, "dark"), (390, "light")])
 def test_all_is_drawn_and_nothing_is_asked_for(
-    single: LookPaths, pair: LookPaths, width: int, theme: str
+    single: PagePaths, pair: PagePaths, width: int, theme: str
 ) -> None:
     for paths, n in ((single, 1), (pair, 2)):
         with opened(paths.index, width=width, theme=theme) as seen:
@@ -271,7 +272,7 @@ def test_all_is_drawn_and_nothing_is_asked_for(
             assert all(one["duration"] > 5.9 for one in found)
 
 
-def test_a_click_on_a_picture_seeks(single: LookPaths, song: TrackSignal) -> None:
+def test_a_click_on_a_picture_seeks(single: PagePaths, song: TrackSignal) -> None:
     with opened(single.index) as seen:
         page = seen.page
         ready(page)
@@ -294,7 +295,7 @@ def test_a_click_on_a_picture_seeks(single: LookPaths, song: TrackSignal) -> Non
         assert seen.errors == []
 
 
-def test_the_line_moves_with_the_sound(single: LookPaths) -> None:
+def test_the_line_moves_with_the_sound(single: PagePaths) -> None:
     with opened(single.index) as seen:
         page = seen.page
         ready(page)
@@ -310,7 +311,7 @@ def test_the_line_moves_with_the_sound(single: LookPaths) -> None:
         assert state(page)[0]["paused"]
 
 
-def test_the_keyboard_is_enough(single: LookPaths) -> None:
+def test_the_keyboard_is_enough(single: PagePaths) -> None:
     with opened(single.index) as seen:
         page = seen.page
         ready(page)
@@ -331,7 +332,7 @@ def test_the_keyboard_is_enough(single: LookPaths) -> None:
         assert pane.get_attribute("aria-label") == "Time in: Mel spectrogram"
 
 
-def test_one_track_plays_at_a_time(pair: LookPaths) -> None:
+def test_one_track_plays_at_a_time(pair: PagePaths) -> None:
     with opened(pair.index) as seen:
         page = seen.page
         ready(page)
@@ -349,7 +350,7 @@ def test_one_track_plays_at_a_time(pair: LookPaths) -> None:
         assert b["at"] >= 3.9
 
 
-def test_light_and_dark(single: LookPaths) -> None:
+def test_light_and_dark(single: PagePaths) -> None:
     with opened(single.index, theme="light") as seen:
         page = seen.page
         ready(page)

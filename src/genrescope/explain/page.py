@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from typing import Any
 
+from genrescope import __version__
 from genrescope.errors import MissingExtraError
 
 try:
     import jinja2
+    from markupsafe import Markup
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the page", extra="lab", package="jinja2") from error
 
@@ -27,16 +30,47 @@ def template(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def render(name: str, **values: Any) -> str:
-    """Fill in a template; all that is not marked as markup is escaped, and nothing may be missing.
+def render(
+    name: str,
+    *,
+    styles: Sequence[str] = ("report.css",),
+    script: str = "",
+    plotly: str = "",
+    **values: Any,
+) -> str:
+    """Fill in a page; all that is not marked as markup is escaped, and nothing may be missing.
 
     Parameters
     ----------
     name : str
-        File in ``explain/templates``.
+        File in ``explain/templates`` that extends ``base.html``.
+    styles : sequence of str
+        Files there: the looks of the page.
+    script : str
+        A file there: what this page does beside what all of them do.
+    plotly : str
+        The text of plotly's script, where the page draws with it.
     **values
         What the template names.
+
+    Returns
+    -------
+    str
+        The page, with a policy that lets run what is in it and nothing else.
     """
+    early = template("theme.js")
+    own = template("reading.js") + (template(script) if script else "")
+    scripts = (early, plotly, own) if plotly else (early, own)
+    known = {
+        "policy": policy(*scripts, plotly=bool(plotly)),
+        "css": Markup("".join(map(template, styles))),  # noqa: S704 - ours
+        "early": Markup(early),  # noqa: S704 - ours
+        "script": Markup(own),  # noqa: S704 - ours
+        "plotly": Markup(plotly),  # noqa: S704 - plotly's
+        "version": __version__,
+        "kind": "",
+        "heard": False,
+    }
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(template),
         autoescape=True,
@@ -44,7 +78,7 @@ def render(name: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(name).render(**values)
+    return environment.get_template(name).render(**known | values)
 
 
 def policy(*scripts: str, plotly: bool = False) -> str:

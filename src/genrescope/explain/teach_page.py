@@ -1,11 +1,10 @@
 """A page about a taught recogniser: how good it is, what it confuses, and which labels to check.
 
-The page is one file. Sound is inside it, up to a limit; nothing is fetched, and no script runs.
+The page is one file. Sound is inside it, up to a limit; nothing is fetched.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from genrescope import __version__
 from genrescope.audio.files import printable
 from genrescope.catalog.storage import atomic, human_bytes
 from genrescope.errors import AudioError, MissingExtraError
@@ -31,7 +29,7 @@ from genrescope.explain.ink import (
     style,
     themed,
 )
-from genrescope.explain.page import policy, render, template
+from genrescope.explain.page import render
 from genrescope.explain.signal.excerpt import encode_sound, read_excerpt
 from genrescope.learn.evaluate import Scores
 from genrescope.learn.teach.learning_curve import LearningCurve
@@ -110,15 +108,22 @@ def write_teach_page(
         if taught.curve is not None:
             figures.append(_curve(taught.curve))
     rows, heard = _doubtful(taught, sound=sound, limit=limit)
+    shown = [figure for figure in figures if figure is not None]
+    chapters = [("scores", "Scores"), *((figure.key, figure.title) for figure in shown)]
+    chapters += [("doubtful", "Labels to check")]
+    chapters += [("refused", "Files left out")] if taught.refused else []
     page = render(
         "teach.html",
+        styles=("report.css", "look.css", "teach.css"),
+        kind="look taught",
         title=f"{taught.bundle.card['name']}: {len(taught.genres)} genres",
         heading=taught.bundle.card["name"],
         subtitle=_subtitle(taught),
         told=_in_short(taught),
         notes=taught.notes,
         table=_table(taught),
-        figures=[figure for figure in figures if figure is not None],
+        figures=shown,
+        chapters=[*chapters, ("how", "How it was computed")],
         rows=rows,
         hidden=len(taught.mislabelled.doubtful) - len(rows),
         heard=heard,
@@ -128,9 +133,6 @@ def write_teach_page(
         n_refused=len(taught.refused),
         computed=_computed(taught),
         command=command,
-        version=__version__,
-        policy=policy(),
-        css=Markup(template("report.css") + template("look.css") + template("teach.css")),  # noqa: S704 - ours
     )
     with atomic(out / PAGE) as part:
         # A name that is not UTF-8 cannot stand in a page as it is.
@@ -317,10 +319,9 @@ def _row(taught: Taught, found: Doubtful, place: int, data: str, colours: dict[s
 def _sound(path: str | os.PathLike[str]) -> str:
     """The loudest seconds of a track as a data URI; empty where it cannot be read any more."""
     try:
-        encoded = encode_sound(read_excerpt(path, seconds=_SECONDS))
+        return encode_sound(read_excerpt(path, seconds=_SECONDS)).uri
     except AudioError:
         return ""
-    return f"data:{encoded.media_type};base64,{base64.b64encode(encoded.data).decode()}"
 
 
 def _computed(taught: Taught) -> Sequence[str]:

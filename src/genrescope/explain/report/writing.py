@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrescope.catalog.storage import atomic
 from genrescope.errors import MissingExtraError
-from genrescope.explain.ink import Drawing, style
-from genrescope.explain.page import policy, render, template
+from genrescope.explain.ink import style
+from genrescope.explain.page import render
+from genrescope.explain.page_files import figure_files, is_ours, read_facts, write_file
 from genrescope.explain.plain import plain
 from genrescope.explain.report.closing import finding, limits_section, repeat_section, subtitle
 from genrescope.explain.report.composer import Composer, Section
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["ReportPaths", "write_report"]
 
 _FORMAT = 1  # of results.json
+_FOLDERS = ("figures", "tables")
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,12 @@ class ReportPaths:
         key : str
             What it was made from, as given to :func:`write_report`.
         """
-        known = _read_results(out / "results.json")
+        known = read_facts(out / "results.json")
         files = known.get("files")
         if not key or known.get("key") != key or not isinstance(files, dict):
             return None
         for name, digest in files.items():
-            if not _is_ours(name):
+            if not is_ours(name, _FOLDERS):
                 return None
             try:
                 found = hashlib.sha256((out / name).read_bytes()).hexdigest()
@@ -129,41 +130,36 @@ def write_report(result: LabResult, out: Path, *, key: str = "") -> ReportPaths:
     tables = list(file_tables(result))
     contents: dict[str, bytes] = {}
     for drawing in page.drawings:
-        contents.update(_figure_files(drawing))
+        contents.update(figure_files(drawing))
     for table in tables:
         contents.update(_table_files(table))
-    contents["index.html"] = _render(result, sections, page).encode("utf-8")
+    contents["index.html"] = _render(result, sections).encode("utf-8")
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    before = _read_results(out / "results.json").get("files")
+    before = read_facts(out / "results.json").get("files")
     for name, content in contents.items():
-        _write(out / name, content)
+        write_file(out / name, content)
     results = {"format": _FORMAT, "key": key, **_numbers(result), "files": files}
     text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
-    _write(out / "results.json", text.encode("utf-8"))
+    write_file(out / "results.json", text.encode("utf-8"))
     for name in before if isinstance(before, dict) else ():
-        if name not in files and _is_ours(name):
+        if name not in files and is_ours(name, _FOLDERS):
             (out / name).unlink(missing_ok=True)
     return _paths(out, files)
 
 
-def _render(result: LabResult, sections: list[Section], page: Composer) -> str:
-    early, own = template("theme.js"), template("report.js")
-    plotly = plotly_script()
+def _render(result: LabResult, sections: list[Section]) -> str:
+    numbers = script_json(payload(result))
     return render(
         "report.html",
+        script="report.js",
+        plotly=plotly_script(),
         result=result,
         title=f"Telling genres apart: {result.data.name}",
         subtitle=subtitle(result),
         finding=finding(result),
         sections=sections,
-        figures=page.figures,
-        tables=page.tables,
-        policy=policy(early, plotly, own, plotly=True),
-        css=Markup(template("report.css")),  # noqa: S704 - ours
-        early=Markup(early),  # noqa: S704 - ours
-        script=Markup(own),  # noqa: S704 - ours
-        plotly=Markup(plotly),  # noqa: S704 - plotly's
-        payload=Markup(script_json(payload(result))),  # noqa: S704 - no character of it is markup
+        chapters=[(section.id, section.title.split(":")[0]) for section in sections],
+        payload=Markup(numbers),  # noqa: S704 - no character of it is markup
     )
 
 
@@ -215,41 +211,11 @@ def _map_numbers(one: Map) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name not in ("positions", "fitted_on")}
 
 
-def _figure_files(drawing: Drawing) -> dict[str, bytes]:
-    return {
-        f"figures/{drawing.key}.svg": drawing.svg.encode("utf-8"),
-        f"figures/{drawing.key}.png": drawing.png,
-    }
-
-
 def _table_files(table: FileTable) -> dict[str, bytes]:
     return {
         f"tables/{table.key}.csv": csv_bytes(table),
         f"tables/{table.key}.parquet": parquet_bytes(table),
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic(path) as part:
-        part.write_bytes(content)
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-    """What an earlier report says of itself; empty where there is none that can be read."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _is_ours(name: object) -> bool:
-    """Whether a name is one that a report writes: nothing outside its folder is touched."""
-    if not isinstance(name, str):
-        return False
-    folder, _, file = name.rpartition("/")
-    plain_name = file.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    return plain_name and not file.startswith(".") and folder in ("", "figures", "tables")
 
 
 def _paths(out: Path, files: Mapping[str, str]) -> ReportPaths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import os
@@ -105,6 +106,11 @@ class Sound:
 
     data: bytes
     media_type: str
+
+    @property
+    def uri(self) -> str:
+        """The sound as an address that holds it, for a page that needs nothing else."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
 def read_excerpt(

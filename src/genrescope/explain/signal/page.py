@@ -6,20 +6,17 @@ line moves through every picture with a time axis while the sound plays, and a c
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrescope import __version__
-from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.colours import colours_of
 from genrescope.explain.ink import WIDTH, style, themed
-from genrescope.explain.page import policy, render, template
+from genrescope.explain.page import render
+from genrescope.explain.page_files import PagePaths, write_page
 from genrescope.explain.signal import figures
 from genrescope.explain.signal.canvas import Pane, Picture
 from genrescope.explain.signal.compare import between, measures_of, what_differs
@@ -48,10 +45,11 @@ if TYPE_CHECKING:
     from genrescope.explain.signal.measures import TrackSignal
     from genrescope.learn.prediction import Prediction
 
-__all__ = ["LookPaths", "check_folder", "facts_of", "write_look"]
+__all__ = ["KIND", "facts_of", "write_look"]
+
+KIND = "genrescope look"  # of the facts beside the page
 
 _HALF = 4.7  # inches: one of two pictures side by side
-_FORMAT = "genrescope look 1"  # of facts.json
 _LETTERS = "AB"
 
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -72,15 +70,6 @@ _DRAW: dict[str, Callable[..., Picture | None]] = {
     "onsets": figures.onsets,
     "tempogram": figures.tempogram,
 }
-
-
-@dataclass(frozen=True)
-class LookPaths:
-    """Where a page lies: itself, its numbers as JSON, and its figures as SVG and PNG."""
-
-    index: Path
-    facts: Path
-    figures: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -121,17 +110,6 @@ def facts_of(signal: TrackSignal) -> tuple[tuple[str, str], ...]:
     )
 
 
-def check_folder(out: Path) -> None:
-    """Refuse a place where :func:`write_look` would not write, before anything is computed.
-
-    Raises
-    ------
-    DataError
-        If `out` is a file, or a folder with a page that is not of this kind.
-    """
-    _earlier(out)
-
-
 def write_look(
     signals: Sequence[TrackSignal],
     out: Path,
@@ -139,7 +117,7 @@ def write_look(
     verdicts: Sequence[Prediction | None] = (),
     command: str = "",
     sound: bool = True,
-) -> LookPaths:
+) -> PagePaths:
     """Write the page and the files beside it.
 
     Each file takes the place of its predecessor once it is whole. Figures of an earlier page in
@@ -160,7 +138,7 @@ def write_look(
 
     Returns
     -------
-    LookPaths
+    PagePaths
 
     Raises
     ------
@@ -170,41 +148,18 @@ def write_look(
     """
     if not 1 <= len(signals) <= len(_LETTERS):
         raise DataError(f"{len(signals)} tracks are given; a page shows one, or two side by side")
-    before = _earlier(out)
     said = tuple(verdicts) or (None,) * len(signals)
     with style():
         drawn = list(_figures(signals))
-    contents: dict[str, bytes] = {}
-    for _, pictures in drawn:
-        for picture in pictures:
-            name = f"figures/{picture.drawing.key}"
-            contents[f"{name}.svg"] = picture.drawing.svg.encode("utf-8")
-            contents[f"{name}.png"] = picture.drawing.png
-    page = _render(
-        signals, [figure for figure, _ in drawn], said, command=command, sound=sound
-    )  # fmt: skip
-    contents["index.html"] = page.encode("utf-8")
     facts = {
-        "format": _FORMAT,
-        "version": __version__,
-        "files": sorted(contents),
         "tracks": [
             {**signal.to_dict(), "recognised": _verdict(verdict)}
             for signal, verdict in zip(signals, said, strict=True)
-        ],
+        ]
     }
-    for name, content in contents.items():
-        _write(out / name, content)
-    text = json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
-    _write(out / "facts.json", text.encode("utf-8"))
-    for name in before:
-        if name not in contents:
-            (out / name).unlink(missing_ok=True)
-    return LookPaths(
-        index=out / "index.html",
-        facts=out / "facts.json",
-        figures=tuple(out / name for name in contents if name.startswith("figures/")),
-    )
+    page = _render(signals, [figure for figure, _ in drawn], said, command=command, sound=sound)
+    drawings = [picture.drawing for _, pictures in drawn for picture in pictures]
+    return write_page(out, page, drawings, kind=KIND, facts=facts)
 
 
 def _figures(signals: Sequence[TrackSignal]) -> Iterator[tuple[_Figure, list[Picture]]]:
@@ -280,26 +235,27 @@ def _render(
     pair = len(signals) == 2
     measures = measures_of(*signals) if pair else ()
     names = [signal.excerpt.title for signal in signals]
-    early, own = template("theme.js"), template("look.js")
+    shown = [(id_, title, found) for id_, title, found in sections if found]
+    chapters = [("differences", "What differs")] if pair else []
+    chapters += [(id_, title) for id_, title, _ in shown]
     return render(
         "look.html",
+        styles=("report.css", "look.css"),
+        script="look.js",
+        kind=f"look{' pair' if pair else ''}{' heard' if sound else ''}",
         title=f"{names[0]} and {names[1]}" if pair else names[0],
         pair=pair,
         tracks=[
             _track(place, signal, verdict, sound=sound, pair=pair)
             for place, (signal, verdict) in enumerate(zip(signals, verdicts, strict=True))
         ],
-        sections=[(id_, title, shown) for id_, title, shown in sections if shown],
+        sections=shown,
+        chapters=[*chapters, ("how", "How it was computed")],
         measures=measures,
         differs=what_differs(measures),
         heard=sound,
         command=command,
-        version=__version__,
         computed=_computed(),
-        policy=policy(early, own),
-        css=Markup(template("report.css") + template("look.css")),  # noqa: S704 - ours
-        early=Markup(early),  # noqa: S704 - ours
-        script=Markup(own),  # noqa: S704 - ours
     )
 
 
@@ -308,11 +264,6 @@ def _track(
 ) -> dict[str, Any]:
     """What the template says of a track beside its figures."""
     piece = signal.excerpt
-    source = ""
-    if sound:
-        encoded = encode_sound(piece)
-        data = base64.b64encode(encoded.data).decode("ascii")
-        source = f"data:{encoded.media_type};base64,{data}"
     tempo = tempo_in_words(signal)
     told = [
         seen("waveform", signal),
@@ -327,7 +278,7 @@ def _track(
         "excerpt": excerpt_in_words(signal),
         "file": f"{piece.path.name}: {piece.format}, {piece.sr:,} Hz, "
         + {1: "mono", 2: "stereo"}.get(piece.channels, f"{piece.channels} channels"),
-        "source": source,
+        "source": encode_sound(piece).uri if sound else "",
         "start": round(signal.start, 3),
         "stop": round(signal.stop, 3),
         "facts": facts_of(signal),
@@ -377,36 +328,3 @@ def _computed() -> tuple[str, ...]:
         "Held notes and drum hits are told apart by medians along and across time "
         "(FitzGerald 2010).",
     )
-
-
-def _earlier(out: Path) -> tuple[str, ...]:
-    """Files of an earlier page in a folder; refuses one with somebody else's page in it."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file; give a folder, which is made if it is missing")
-    try:
-        known = json.loads((out / "facts.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = None
-    if isinstance(known, dict) and str(known.get("format", "")).startswith("genrescope look"):
-        names = known.get("files")
-        return tuple(filter(_is_ours, names)) if isinstance(names, list) else ()
-    if (out / "index.html").exists():
-        raise DataError(
-            f"{out}: holds an index.html that is not a page of this command; give another folder "
-            "with --out"
-        )
-    return ()
-
-
-def _is_ours(name: object) -> bool:
-    """Whether a name is one that a page writes: nothing outside its folder is touched."""
-    if not isinstance(name, str):
-        return False
-    folder, _, file = name.rpartition("/")
-    plain = file.replace("-", "").replace(".", "").isalnum()
-    return plain and not file.startswith(".") and folder in ("", "figures")
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic(path) as part:
-        part.write_bytes(content)

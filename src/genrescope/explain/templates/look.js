@@ -1,6 +1,5 @@
 "use strict";
 (function () {
-  const root = document.documentElement;
   const body = document.body;
 
   // --- one deck a track: its sound, and where it is ---------------------------------------------
@@ -142,43 +141,5 @@
     });
   }
 
-  // --- light and dark ---------------------------------------------------------------------------
-
-  const button = document.getElementById("theme");
-  const system = window.matchMedia("(prefers-color-scheme: dark)");
-  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const label = () => {
-    button.textContent = dark() ? "Light" : "Dark";
-    button.setAttribute("aria-label", dark() ? "Switch to light" : "Switch to dark");
-  };
-  button.hidden = false;
-  label();
-  button.addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
-    try {
-      localStorage.setItem("genrescope-theme", root.dataset.theme);
-    } catch (error) {
-      // No storage: the choice holds for this visit.
-    }
-    label();
-  });
-  system.addEventListener("change", label);
-
-  // --- where the reader is ----------------------------------------------------------------------
-
-  const links = new Map();
-  for (const link of document.querySelectorAll(".contents a"))
-    links.set(link.getAttribute("href").slice(1), link);
-  const reading = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        for (const link of links.values()) link.classList.remove("here");
-        links.get(entry.target.id).classList.add("here");
-      }
-    },
-    { rootMargin: "-10% 0px -80% 0px" }
-  );
-  for (const section of document.querySelectorAll("main > section")) reading.observe(section);
   body.dataset.ready = "true";
 })();

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from genrescope import __version__
-from genrescope.catalog.storage import atomic
-from genrescope.errors import DataError, MissingExtraError
+from genrescope.errors import MissingExtraError
 from genrescope.explain.colours import colours_of
-from genrescope.explain.ink import Drawing, style, themed
-from genrescope.explain.page import policy, render, template
+from genrescope.explain.ink import style, themed
+from genrescope.explain.page import render
+from genrescope.explain.page_files import PagePaths, write_page
 from genrescope.explain.signal.canvas import Pane, Picture
-from genrescope.explain.signal.excerpt import Excerpt, encode_sound
+from genrescope.explain.signal.excerpt import encode_sound
 from genrescope.explain.signal.words import share
 from genrescope.explain.why.figures import (
     deletion_figure,
@@ -30,18 +27,9 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("the page", extra="lab", package="jinja2") from error
 
-__all__ = ["WhyPaths", "check_folder", "write_why"]
+__all__ = ["KIND", "write_why"]
 
-_FORMAT = "genrescope explain 1"  # of facts.json
-
-
-@dataclass(frozen=True)
-class WhyPaths:
-    """Where a page lies: itself, its numbers as JSON, and its figures as SVG and PNG."""
-
-    index: Path
-    facts: Path
-    figures: tuple[Path, ...]
+KIND = "genrescope explain"  # of the facts beside the page
 
 
 @dataclass(frozen=True)
@@ -56,29 +44,7 @@ class _Figure:
     panes: tuple[Pane, ...]
 
 
-def check_folder(out: Path) -> None:
-    """Refuse a place where :func:`write_why` would not write, before anything is computed.
-
-    Raises
-    ------
-    DataError
-        If `out` is a file, or a folder with a page that is not of this kind.
-    """
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file; give a folder, which is made if it is missing")
-    try:
-        known = json.loads((out / "facts.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = None
-    ours = isinstance(known, dict) and str(known.get("format", "")).startswith("genrescope explain")
-    if not ours and (out / "index.html").exists():
-        raise DataError(
-            f"{out}: holds an index.html that is not a page of this command; give another folder "
-            "with --out"
-        )
-
-
-def write_why(why: Why, out: Path, *, command: str = "", sound: bool = True) -> WhyPaths:
+def write_why(why: Why, out: Path, *, command: str = "", sound: bool = True) -> PagePaths:
     """Write the page and the files beside it.
 
     Parameters
@@ -94,41 +60,21 @@ def write_why(why: Why, out: Path, *, command: str = "", sound: bool = True) -> 
 
     Returns
     -------
-    WhyPaths
+    PagePaths
 
     Raises
     ------
     DataError
         If `out` holds a page that is not of this kind, or the disk refuses.
     """
-    check_folder(out)
     with style():
         pictures = [map_figure(why), kept_figure(why), Picture(deletion_figure(why))]
         within = network_figure(why)
         pictures += [within] if within is not None else []
     figures = [_figure(n, why, picture) for n, picture in enumerate(pictures, start=1)]
-    contents: dict[str, bytes] = {}
-    for picture in pictures:
-        contents |= _files(picture.drawing)
     page = _render(why, figures, command=command, sound=sound)
-    contents["index.html"] = page.encode("utf-8")
-    facts = {"format": _FORMAT, "version": __version__, **why.to_dict()}
-    contents["facts.json"] = json.dumps(
-        facts, indent=1, allow_nan=False, ensure_ascii=False
-    ).encode("utf-8")
-    for name, content in contents.items():
-        with atomic(out / name) as part:
-            part.write_bytes(content)
-    return WhyPaths(
-        index=out / "index.html",
-        facts=out / "facts.json",
-        figures=tuple(out / name for name in contents if name.startswith("figures/")),
-    )
-
-
-def _files(drawing: Drawing) -> dict[str, bytes]:
-    name = f"figures/{drawing.key}"
-    return {f"{name}.svg": drawing.svg.encode("utf-8"), f"{name}.png": drawing.png}
+    drawings = [picture.drawing for picture in pictures]
+    return write_page(out, page, drawings, kind=KIND, facts=why.to_dict())
 
 
 def _figure(number: int, why: Why, picture: Picture) -> _Figure:
@@ -185,7 +131,6 @@ def _said(why: Why) -> dict[str, tuple[str, str, tuple[str, ...]]]:
 
 
 def _render(why: Why, figures: list[_Figure], *, command: str, sound: bool) -> str:
-    early, own = template("theme.js"), template("look.js")
     piece = why.excerpt
     best = why.verdict.top(3)
     colours = colours_of([genre for genre, _ in best])
@@ -193,6 +138,9 @@ def _render(why: Why, figures: list[_Figure], *, command: str, sound: bool) -> s
     decks = [("A", "as it is", piece), ("B", f"what spoke for {why.genre}", None)]
     return render(
         "explain.html",
+        styles=("report.css", "look.css"),
+        script="look.js",
+        kind=f"look{' heard' if sound else ''}",
         title=f"Why {why.genre}? {piece.title}",
         genre=why.genre,
         track=piece.title,
@@ -201,11 +149,12 @@ def _render(why: Why, figures: list[_Figure], *, command: str, sound: bool) -> s
         best=[(genre, share(p), colours[genre]) for genre, p in best],
         told=in_short(why),
         figures=figures,
+        chapters=[*((f.key, f.title) for f in figures), ("how", "How it was computed")],
         decks=[
             {
                 "letter": letter,
                 "title": name,
-                "source": _source(one if one is not None else sounds_of(why)) if sound else "",
+                "source": encode_sound(one or sounds_of(why)).uri if sound else "",
                 "start": round(start, 3),
                 "stop": round(stop, 3),
             }
@@ -213,12 +162,7 @@ def _render(why: Why, figures: list[_Figure], *, command: str, sound: bool) -> s
         ],
         heard=sound,
         command=command,
-        version=__version__,
         computed=_computed(why),
-        policy=policy(early, own),
-        css=Markup(template("report.css") + template("look.css")),  # noqa: S704 - ours
-        early=Markup(early),  # noqa: S704 - ours
-        script=Markup(own),  # noqa: S704 - ours
     )
 
 
@@ -239,9 +183,3 @@ def _computed(why: Why) -> tuple[str, ...]:
         "The second sound is the first one's short-time Fourier transform, weighted by the cells "
         "that were kept, and added up again.",
     )
-
-
-def _source(piece: Excerpt) -> str:
-    encoded = encode_sound(piece)
-    data = base64.b64encode(encoded.data).decode("ascii")
-    return f"data:{encoded.media_type};base64,{data}"
