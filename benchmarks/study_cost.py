@@ -36,7 +36,7 @@ from genrescope.audio.store.recipe import Recipe
 from genrescope.catalog.folders import find_audio
 from genrescope.learn.recogniser import Recogniser
 
-__all__ = ["cost", "growth", "sizes"]
+__all__ = ["cost", "draw_growth", "growth", "sizes"]
 
 TRACKS = 24
 ROWS = (100, 1_000, 10_000)
@@ -44,6 +44,7 @@ SIZES = (1_000_000, 100_000_000)
 CORES = 64  # of a cluster, for the hours
 GETS = 3_500  # requests a second that an object store answers below one prefix (Amazon's figure)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
+FIGURE = PAGE.parent / "figures" / "store-growth.svg"
 _BATCH = 128
 
 
@@ -123,17 +124,18 @@ def growth(folder: Path, *, rows: tuple[int, ...] = ROWS) -> list[dict[str, Any]
         partition.journal()
         scan = time.process_time() - began
         store = FeatureStore.open(folder)
-        draw = rng.integers(0, there, 200).tolist()
-        began = time.perf_counter()
-        for i in draw:
+        reads = []
+        for i in rng.integers(0, there, 500).tolist():
+            began = time.perf_counter()
             store.frames([i])
+            reads.append(time.perf_counter() - began)
         found.append(
             {
                 "rows": there,
                 "ms a batch appended": 1000 * float(np.median(took)),
                 "files of the manifest": len(place.names(f"{partition.folder}/manifest")),
                 "us a row scanned": 1e6 * scan / there,
-                "ms a row read at random": 1000 * (time.perf_counter() - began) / len(draw),
+                "ms a row read at random": 1000 * float(np.median(reads)),
             }
         )
     return found
@@ -152,6 +154,40 @@ def _json(said: dict[str, Any]) -> bytes:
     import json
 
     return json.dumps(said).encode()
+
+
+def draw_growth(grown: list[dict[str, Any]], path: Path) -> None:
+    """Draw :func:`growth`: a panel for each figure, and the logarithm that fits it best."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "genrescope"  # the same bytes for the same figures
+    import matplotlib.pyplot as plt
+
+    panels = {
+        "ms a batch appended": "append: ms a batch of 128",
+        "us a row scanned": "resume scan: µs a row",
+        "ms a row read at random": "random read: ms a row",
+    }
+    rows = np.array([row["rows"] for row in grown], dtype=float)
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+    for axis, (name, title) in zip(axes, panels.items(), strict=True):
+        values = np.array([row[name] for row in grown], dtype=float)
+        slope, start = np.polyfit(np.log10(rows), values, 1)
+        line = np.geomspace(rows.min(), rows.max(), 50)
+        fit = f"{start:.2g} {'+' if slope >= 0 else '-'} {abs(slope):.2g} log10 n"
+        axis.plot(line, start + slope * np.log10(line), "--", color="#767676", label=fit)
+        axis.plot(rows, values, "o-", color="#0072b2", markersize=7, linewidth=2)
+        axis.set_xscale("log")
+        axis.set_ylim(0, 1.4 * max(values.max(), 1e-9))
+        axis.set_title(title, fontsize=12)
+        axis.set_xlabel("rows already there", fontsize=11)
+        axis.tick_params(labelsize=10)
+        axis.grid(color="#dddddd", linewidth=0.7)
+        axis.legend(fontsize=10, loc="upper left", frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None}, facecolor="white")
+    plt.close(figure)
 
 
 # --- what follows ----------------------------------------------------------------
@@ -228,6 +264,11 @@ def main() -> None:
         tail = rest.partition(end)[2]
         command = f"study_cost --tracks {asked.tracks} --rows {asked.rows} --page"
         note = f"By `python -m benchmarks.{command}`."
+        draw_growth(grown, FIGURE)
+        note += (
+            "\n\n![Append, resume scan and random read against the rows that are there](figures/"
+        )
+        note += FIGURE.name + ")"
         PAGE.write_text(f"{head}{start}\n{note}\n\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 

@@ -119,13 +119,19 @@ def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(
     audit(tmp_path / "s", MANY)
 
 
+def _some(many: Path, tmp_path: Path, n: int) -> Path:
+    """The first n of many files, in a folder of their own."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in sorted(many.iterdir())[:n]:
+        shutil.copy(file, copy)
+    return copy
+
+
 def test_a_poisoned_file_is_given_up_after_two_tries_and_takes_nothing_with_it(
     many: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in sorted(many.iterdir())[:12]:
-        shutil.copy(file, copy)
+    copy = _some(many, tmp_path, 12)
     shutil.copy(copy / "003.wav", copy / "003 poison.wav")
     before = set(cluster.client.run(os.getpid).values())
     done = scaled(copy, tmp_path / "s", cluster, fn=extract_or_be_killed)
@@ -149,17 +155,34 @@ def test_a_batch_that_ends_workers_is_taken_apart() -> None:
     single = next(pieces[0].pieces())
     assert len(single.jobs) == 1
     (again,) = single.pieces()
-    assert again.key == single.key
-    assert not list(again.pieces())
+    assert (again.key, again.lost) == (single.key, single.lost + 1)
 
 
-class Deadly:
-    """An engine on which a batch with one of the tracks never comes back."""
+def test_a_file_that_ends_workers_of_the_cluster_is_found_and_given_up(
+    many: Path, tmp_path: Path
+) -> None:
+    copy = _some(many, tmp_path, 10)
+    shutil.copy(copy / "003.wav", copy / "003 venom.wav")
+    with Cluster.local(2) as cluster:
+        # One death is enough for Dask here; it wants four of them before it says so.
+        cluster.client.cluster.scheduler.allowed_failures = 0
+        done = scaled(copy, tmp_path / "s", cluster, fn=extract_or_be_killed, partitions=1)
+    assert (done.added, done.failed, done.quarantined) == (10, 1, 1)
+    (failure,) = audit(tmp_path / "s", 10).quarantine
+    assert (failure.id, failure.error) == ("003 venom.wav", "DecoderCrashError")
+    assert "5 workers of the cluster died while they read this file and no other" in failure.reason
+    assert times_read(copy / "003 venom.wav") >= 5
+    assert not Place(tmp_path / "s").names("partition=0/begun")
+
+
+class Dying:
+    """An engine whose workers die; those that have begun with a batch say so."""
 
     slots = slots_each = 1
 
-    def __init__(self, track: str) -> None:
-        self.track = track
+    def __init__(self, track: str, *, begins: bool) -> None:
+        self.track, self.begins = track, begins
+        self.rounds = 0
 
     def run(self, fn, batches, *, split=None):  # type: ignore[no-untyped-def]
         waiting = list(batches)
@@ -167,21 +190,39 @@ class Deadly:
             batch = waiting.pop(0)
             if self.track not in {job.id for job in batch.jobs}:
                 yield batch, fn(batch)
+                continue
+            self.rounds += 1
+            if self.begins and batch.lost and len(batch.jobs) == 1:
+                partition = Partition(Place(batch.store), batch.partition)
+                partition.store.write(partition.begun_by(str(self.rounds), batch.key), b"")
+            if self.rounds == 12:
+                yield batch, fn(batch)  # they live on
             elif pieces := list(split(batch)):
                 waiting += pieces
             else:
-                yield batch, Lost("the workers that did it died, 4 in a row")
+                yield batch, Lost("they died")
 
 
-def test_a_file_that_ends_workers_of_the_cluster_is_found_and_given_up(
+def test_workers_that_die_before_they_begin_with_a_file_do_not_speak_against_it(
     many: Path, tmp_path: Path
 ) -> None:
-    done = scaled(many, tmp_path / "s", Deadly("007.wav"))  # type: ignore[arg-type]
+    some = find_tracks(many).taken(range(10))
+    cluster = Dying("007.wav", begins=False)
+    done = scaled(some, tmp_path / "s", cluster)
+    assert (done.added, done.failed, cluster.rounds) == (10, 0, 12)
+    cluster = Dying("007.wav", begins=True)
+    done = scaled(some, tmp_path / "t", cluster)
     release()
-    assert (done.added, done.failed, done.quarantined) == (MANY - 1, 1, 1)
-    (failure,) = audit(tmp_path / "s", MANY - 1).quarantine
-    assert (failure.id, failure.error) == ("007.wav", "DecoderCrashError")
-    assert "4 in a row" in failure.reason
+    assert (done.added, done.failed) == (9, 1)
+    assert cluster.rounds < 12
+
+
+def test_workers_that_never_begin_end_the_run(many: Path, tmp_path: Path) -> None:
+    cluster = Dying("007.wav", begins=False)
+    cluster.rounds = 100
+    with pytest.raises(ClusterError, match="before they began with it"):
+        scaled(find_tracks(many).taken(range(10)), tmp_path / "s", cluster)
+    release()
 
 
 def test_a_worker_that_died_before_it_could_say_so_did_its_batch(

@@ -47,7 +47,7 @@ from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import Catalogue
 from genrescope.audio.store.write import BATCH, Report, Summary, check_place, plan
 from genrescope.audio.workers import DEFAULT_TIMEOUT
-from genrescope.errors import DataError, DecoderCrashError, GenrescopeError
+from genrescope.errors import ClusterError, DataError, DecoderCrashError, GenrescopeError
 
 __all__ = ["BATCH_BYTES", "Batch", "Done", "extract_batch", "extract_scaled"]
 
@@ -55,7 +55,8 @@ BATCH_BYTES = 256 << 20  # of files that a batch reads
 
 _LEAST = 8  # tracks a batch, however many workers there are
 _ROUNDS = 6  # batches for each that is done at a time, so that all end at about the same time
-_TRIES = 2  # times that a track may end the workers of the cluster
+_BELIEVED = 5  # workers that died while they read a lone track, until it is held to be the cause
+_PATIENCE = 20  # times that it is handed out again because they died before they began
 _SPLIT = 8  # pieces of a batch that ended them
 
 
@@ -77,8 +78,8 @@ class Batch:
         For each of them, the path that the store has for its id, if that is another one.
     isolation : Isolation
         The processes that read the files.
-    tries : int
-        How often it ended workers of the cluster.
+    lost : int
+        How often it, or what it is a piece of, was lost with the workers that did it.
     """
 
     store: str
@@ -88,19 +89,37 @@ class Batch:
     jobs: tuple[Job, ...]
     before: tuple[str, ...]
     isolation: Isolation
-    tries: int = 0
+    lost: int = 0
 
     def pieces(self) -> Iterator[Batch]:
-        """The same in smaller batches, to find the track that ends workers; none at the end."""
+        """The same in smaller batches, to find the track that ends workers."""
         if len(self.jobs) == 1:
-            if self.tries + 1 < _TRIES:
-                yield replace(self, tries=self.tries + 1)
+            yield replace(self, lost=self.lost + 1)
             return
         size = -(-len(self.jobs) // _SPLIT)
         for number, first in enumerate(range(0, len(self.jobs), size)):
             some = slice(first, first + size)
             key = f"{self.key}-{number}"
-            yield replace(self, key=key, jobs=self.jobs[some], before=self.before[some])
+            jobs, before = self.jobs[some], self.before[some]
+            yield replace(self, key=key, jobs=jobs, before=before, lost=self.lost + 1)
+
+
+@dataclass(frozen=True)
+class _Suspect(Job):
+    """A track that was alone in a batch when it was lost; a file says each time it is begun.
+
+    Workers die for many reasons. Those count that died while a process of theirs read the track.
+    """
+
+    store: str = ""
+    note: str = ""
+
+
+def _read(fn: Callable[..., Extracted], recipe: Recipe, job: Job) -> Extracted:
+    """Read a file; this runs in the process that can be lost."""
+    if isinstance(job, _Suspect):
+        Place(job.store).write(job.note, b"")
+    return fn(job, recipe=recipe)
 
 
 @dataclass(frozen=True)
@@ -145,12 +164,15 @@ def extract_batch(batch: Batch, *, fn: Callable[..., Extracted] = extract_file) 
     committed = partition.line(batch.key)
     if committed is not None:  # by a worker that died before it could say so
         return _count(committed, batch.jobs)
-    work = partial(fn, recipe=batch.recipe)
+    jobs: Sequence[Job] = batch.jobs
+    if batch.lost and len(jobs) == 1:
+        about = (jobs[0].id, jobs[0].path, jobs[0].known, jobs[0].status)
+        jobs = [_Suspect(*about, batch.store, partition.begun_by(secrets.token_hex(4), batch.key))]
     rows: list[Row] = []
     failures: list[Failure] = []
     seen: list[Seen] = []
     found: list[Extracted] = []
-    results = each_isolated(work, batch.jobs, batch.isolation)
+    results = each_isolated(partial(_read, fn, batch.recipe), jobs, batch.isolation)
     for job, before, result in zip(batch.jobs, batch.before, results, strict=True):
         if isinstance(result, GenrescopeError):
             kind, reason = type(result).__name__, str(result)
@@ -164,8 +186,8 @@ def extract_batch(batch: Batch, *, fn: Callable[..., Extracted] = extract_file) 
                     f"{printable(job.path)} now, which holds something else; an id names one "
                     "file: give the sources stores of their own with --out"
                 )
-            about = {"sha256": result.sha256, **result.facts}
-            rows.append(Row(job.id, job.path, *result.status, **about))
+            facts = {"sha256": result.sha256, **result.facts}
+            rows.append(Row(job.id, job.path, *result.status, **facts))
             found.append(result)
     files = write_parts(partition, batch.key, batch.recipe, rows, found)
     line = write_line(batch.key, files=files, rows=rows, failures=failures, seen=seen)
@@ -293,7 +315,7 @@ def extract_scaled(
         run.plan(catalogue, count, retry=retry, slots=engine.slots)
         total, done, failed = run.planned, 0, 0
         work = partial(extract_batch, fn=fn)
-        results = engine.run(work, run.batches(), split=Batch.pieces)
+        results = engine.run(work, run.batches(), split=run.pieces)
         with contextlib.closing(results):
             for one, result in results:
                 told = run.give_up(one, result) if isinstance(result, Lost) else result
@@ -422,12 +444,33 @@ class _Run:
 
     # --- after -------------------------------------------------------------
 
+    def pieces(self, batch: Batch) -> list[Batch]:
+        """What to do in place of a batch that was lost; nothing: its one track is the cause.
+
+        Raises
+        ------
+        ClusterError
+            If the workers keep dying before they begin with it.
+        """
+        alone = len(batch.jobs) == 1
+        if alone and Partition(self._place, batch.partition).begun(batch.key) >= _BELIEVED:
+            return []
+        if alone and batch.lost >= _PATIENCE:
+            raise ClusterError(
+                f"the workers of the cluster die one after the other, {batch.lost} times by now "
+                "with the same track to read and before they began with it; look at their memory "
+                "and their logs. What was committed stays, and the same command goes on"
+            )
+        return list(batch.pieces())
+
     def give_up(self, batch: Batch, lost: Lost) -> Done:
         """Put a track that ends whole workers of the cluster into quarantine."""
         (job,) = batch.jobs
+        count = Partition(self._place, batch.partition).begun(batch.key)
         reason = (
-            f"{printable(job.path)}: {lost.reason}, and this was the only file that they read. "
-            "Try it again with --retry if they died for another reason."
+            f"{printable(job.path)}: {count} workers of the cluster died while they read this file "
+            f"and no other ({lost.reason}). Try it again with --retry if they died for another "
+            "reason."
         )
         failure = Failure(job.id, job.path, *job.status, DecoderCrashError.__name__, reason)
         line = write_line(batch.key, files={}, rows=(), failures=[failure])
@@ -441,6 +484,8 @@ class _Run:
         summary.replaced += done.replaced
         summary.kept += done.kept
         summary.failed += done.failed
+        if batch.lost:
+            Partition(self._place, number).forget(batch.key)
         self._left[number] -= len(batch.jobs)
         if self._left[number]:
             return

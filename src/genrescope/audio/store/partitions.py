@@ -10,6 +10,7 @@ and all of them read as one::
     partition=7/manifest/000001-000003-8d1f.lines     lines of earlier batches, put together
     partition=7/parts/000001-000004-8d1f.c2a9.mel.npy the rows of that batch
     partition=7/quarantine.csv                        tracks that could not be read, and why
+    partition=7/begun/000001-000004-8d1f-3.91b0       who reads a track that workers died with
 
 Nothing is ever changed in place, and no lock is needed between those who write: the worker that did
 a batch writes its parts under names of its own, and then one line under the name of the batch, in
@@ -46,6 +47,7 @@ __all__ = ["Partition", "partition_of", "partitions_for", "read_all", "read_cata
 TRACKS_EACH = 10_000  # of a partition, for which a new store is laid out
 MOST = 16_384  # partitions
 MANIFEST = "manifest"
+BEGUN = "begun"
 RUNS = "runs"
 
 _LINE, _LINES = ".line", ".lines"
@@ -150,6 +152,25 @@ class Partition:
         """Make a batch count; its parts must be there."""
         self.store.write(f"{self.folder}/{MANIFEST}/{key}{_LINE}", line)
 
+    # --- what was begun ----------------------------------------------------
+
+    def begun_by(self, who: str, key: str) -> str:
+        """The file that says that a process began with the one track of a batch."""
+        return f"{self.folder}/{BEGUN}/{key}.{who}"
+
+    def begun(self, key: str) -> int:
+        """How many processes did."""
+        return len(self._begun(key))
+
+    def forget(self, key: str) -> None:
+        """Remove what says so, once the batch is committed."""
+        self.store.remove([f"{self.folder}/{BEGUN}/{name}" for name in self._begun(key)])
+
+    def _begun(self, key: str) -> list[str]:
+        return [n for n in self.store.names(f"{self.folder}/{BEGUN}") if n.startswith(f"{key}.")]
+
+    # --- putting in order --------------------------------------------------
+
     def put_together(self) -> None:
         """Make few files of many lines; who reads meanwhile finds the one or the other.
 
@@ -185,6 +206,7 @@ class Partition:
         halves = self.store.names(f"{self.folder}/{MANIFEST}")
         named = {name for part in self.journal().parts for name in part.files}
         found = [f"{self.folder}/{PARTS}/{name}" for name in files if name not in named]
+        found += [f"{self.folder}/{BEGUN}/{n}" for n in self.store.names(f"{self.folder}/{BEGUN}")]
         return found + [f"{self.folder}/{MANIFEST}/{n}" for n in halves if n.endswith(".part")]
 
     # --- what people read --------------------------------------------------
