@@ -313,19 +313,20 @@ def _show_rich(
     title: str, sections: Sequence[_Section], style: str, verdict: str, limit: int | None
 ) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    console.print(Text(title, style="bold"))
+    from genrescope.apps.cli.render import console
+
+    screen = console()
+    screen.print(Text(title, style="bold"))
     for section in sections:
-        console.print()
-        console.print(Text(section.heading, style=section.style))
+        screen.print()
+        screen.print(Text(section.heading, style=section.style))
         if section.rows:
             table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="dim")
             rows = [[_printable(cell) for cell in row] for row in section.shown(limit)]
-            room = console.width - 3 * len(section.columns)
+            room = screen.width - 3 * len(section.columns)
             for at, column in enumerate(section.columns):
                 one_line = at in section.numeric or column == EXAMPLE
                 table.add_column(
@@ -339,11 +340,11 @@ def _show_rich(
                 room -= max(len(column), *(len(row[at]) for row in rows))
             for row in rows:
                 table.add_row(*map(Text, row))
-            console.print(table)
+            screen.print(table, soft_wrap=False)
         if more := _more(section, limit):
-            console.print(Text("  " + more, style="dim"))
-    console.print()
-    console.print(Text(verdict, style=f"bold {style}"))
+            screen.print(Text("  " + more, style="dim"))
+    screen.print()
+    screen.print(Text(verdict, style=f"bold {style}"))
 
 
 def _more(section: _Section, limit: int | None) -> str:

@@ -9,13 +9,13 @@ import typer
 
 from genrescope.apps.cli import options
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.render import Column, Table, colour, console, paragraph, timeline
 from genrescope.apps.cli.text import percent, printable
 from genrescope.errors import GenrescopeError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from genrescope.apps.cli.render import Column
     from genrescope.apps.clips import Clip
     from genrescope.learn.prediction import FailedPrediction, Prediction
     from genrescope.learn.recogniser import Recogniser
@@ -69,6 +69,7 @@ def demo(
 
 def _demo(*, offline: bool, bundle: str, cache: Path | None) -> int:
     from genrescope.apps.cli.progress import Progress
+    from genrescope.apps.cli.render import Table, console, paragraph
     from genrescope.apps.cli.sinks import list_failures
     from genrescope.apps.clips import cache_folder, fetch_clips
     from genrescope.learn.prediction import Prediction
@@ -131,6 +132,8 @@ def _demo(*, offline: bool, bundle: str, cache: Path | None) -> int:
 
 
 def _archive_column(clips: dict[Path, Clip], recogniser: Recogniser) -> Column:
+    from genrescope.apps.cli.render import Column, colour
+
     heard = set(recogniser.card["training"]["track_ids"])
 
     def cell(prediction: Prediction) -> tuple[str, str]:
@@ -145,6 +148,8 @@ def _compare(
     screen: Console, done: list[Prediction], clips: dict[Path, Clip], recogniser: Recogniser
 ) -> None:
     """Count agreements, and say what they are worth."""
+    from genrescope.apps.cli.render import paragraph
+
     card = recogniser.card
     sure = [p for p in done if p.sure]
     agree = sum(p.genre == clips[_path(p)].genre for p in sure)
@@ -182,6 +187,7 @@ def _draw(
     """Genre over time, from overlapping slices, for one clip."""
     from dataclasses import replace
 
+    from genrescope.apps.cli.render import paragraph, timeline
     from genrescope.audio.decode import read_audio
     from genrescope.learn.prediction import Moment
 

@@ -17,7 +17,6 @@ import typer
 
 from genrescope.apps.cli import options
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.render import console
 from genrescope.apps.cli.text import printable
 from genrescope.errors import DataError, TableError, UnknownGenreError
 
@@ -111,6 +110,8 @@ def _evaluate(
     out: Path | None,
     as_json: bool,
 ) -> int:
+
+    from genrescope.apps.cli.render import console
 
     if data is not None:
         heard = _hear_prepared(recogniser, data)

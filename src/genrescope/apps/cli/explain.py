@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genrescope.apps.cli import completion, options
-from genrescope.apps.cli.render import console, paragraph
+from genrescope.apps.cli.terminal import animated
 from genrescope.apps.cli.text import printable
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def explain(
       genrescope explain song.mp3
       genrescope explain song.mp3 --genre Folk --at 75 --out why
     """
+    from genrescope.apps.cli.render import console
     from genrescope.explain.page_files import check_folder
     from genrescope.explain.why.page import KIND, write_why
     from genrescope.explain.why.reasons import explain_track
@@ -81,7 +82,7 @@ def explain(
     check_folder(folder, kind=KIND)
     recogniser = Recogniser.load(bundle, metadata=False)  # what the sound says, and nothing else
     screen = console(sys.stderr)
-    with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
+    with screen.status("listening ...") if animated(sys.stderr) else nullcontext() as status:
         why = explain_track(recogniser, file, genre=genre, at=at, draws=draws, seed=seed)
         if status is not None:
             status.update("drawing ...")
@@ -104,6 +105,7 @@ def _folder(file: Path) -> Path:
 
 
 def _summarise(why: Why) -> None:
+    from genrescope.apps.cli.render import console, paragraph
     from genrescope.explain.why.words import in_short, is_it_true
 
     screen = console()

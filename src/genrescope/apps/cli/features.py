@@ -15,6 +15,7 @@ from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.clusters import cluster_of
 from genrescope.apps.cli.command import Family
 from genrescope.apps.cli.interrupts import resumable
+from genrescope.apps.cli.terminal import animated
 from genrescope.apps.cli.text import counted, print_json, printable
 
 if TYPE_CHECKING:
@@ -405,20 +406,21 @@ def _quarantine(store: str) -> str:
 @contextmanager
 def _progress(title: str, unit: str) -> Iterator[Callable[[int, int, int], None]]:
     """A bar on a terminal, a line now and then elsewhere; both on standard error."""
-    if not sys.stderr.isatty():
+    if not animated(sys.stderr):
         yield _Lines(title, unit)
         return
     from rich import progress as bars
-    from rich.console import Console
 
-    console = Console(stderr=True)
+    from genrescope.apps.cli.render import console
+
+    screen = console(sys.stderr)
     with bars.Progress(
         bars.TextColumn(" {task.description}"),
-        bars.BarColumn(bar_width=max(8, min(40, console.width - 64))),
+        bars.BarColumn(bar_width=max(8, min(40, screen.width - 64))),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[rate]}", style="dim"),
         bars.TimeRemainingColumn(compact=True),
-        console=console,
+        console=screen,
         transient=True,
     ) as shown:
         yield _Bar(shown, title, unit)

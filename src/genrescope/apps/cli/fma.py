@@ -14,6 +14,7 @@ import typer
 from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.command import Family
 from genrescope.apps.cli.interrupts import resumable
+from genrescope.apps.cli.terminal import animated
 from genrescope.apps.cli.text import counted, print_json, printable
 
 if TYPE_CHECKING:
@@ -336,14 +337,15 @@ def _progress(
 
     `stages` are their titles; those in `sizes` count bytes.
     """
-    if not sys.stderr.isatty():
+    if not animated(sys.stderr):
         yield _Lines(stages, sizes)
         return
     from rich import progress as bars
-    from rich.console import Console
 
-    console = Console(stderr=True)
-    room = console.width - 68  # beside the other columns, at their longest
+    from genrescope.apps.cli.render import console
+
+    screen = console(sys.stderr)
+    room = screen.width - 68  # beside the other columns, at their longest
     with bars.Progress(
         bars.TextColumn(" {task.description}"),
         *([bars.BarColumn(bar_width=min(40, room))] if room >= 8 else []),
@@ -351,7 +353,7 @@ def _progress(
         *([bars.DownloadColumn()] if sizes else []),
         *([bars.TransferSpeedColumn()] if sizes and room >= 0 else []),
         bars.TimeRemainingColumn(compact=True),
-        console=console,
+        console=screen,
         transient=True,
     ) as shown:
         yield _Bars(shown, stages)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.apps.cli import options
-from genrescope.apps.cli.render import console, paragraph
 from genrescope.apps.cli.text import percent, print_json, printable
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ def info(
       genrescope info
       genrescope info --bundle mine --markdown > card.md
     """
+    from genrescope.apps.cli.render import console
     from genrescope.learn.bundle import Bundle
 
     if json and markdown:
@@ -167,6 +167,8 @@ def _recipes(screen: Console, table: list[dict[str, Any]]) -> None:
 
 def _paragraph(screen: Console, label: str, text: str) -> None:
     """A label and a text that is wrapped beside it."""
+    from genrescope.apps.cli.render import paragraph
+
     indent = _LABEL + 2 if label else 1
     paragraph(screen, printable(text), label=f" {label}", indent=indent)
 

@@ -13,6 +13,7 @@ import typer
 from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.clusters import cluster_of
 from genrescope.apps.cli.interrupts import resumable
+from genrescope.apps.cli.terminal import animated
 
 if TYPE_CHECKING:
     from genrescope.explain.report.writing import ReportPaths
@@ -241,7 +242,7 @@ class _Live:
             bars.TimeElapsedColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not animated(sys.stderr),
         )
         self._task = self._bars.add_task("reading", total=None, of="")
 
@@ -262,7 +263,7 @@ class _Live:
         """Hear of an event of :func:`~genrescope.explain.laboratory.run_lab`."""
         if event == "stage":
             self._bars.reset(self._task, description=facts["name"], total=None, of="")
-            if not self._console.is_terminal:
+            if self._bars.disable:
                 self.tell(f"{facts['seconds']:6.0f} s  {facts['name']}")
         elif event == "plan":
             self._bars.update(self._task, total=facts["fits"] or None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.apps.cli import options
-from genrescope.apps.cli.render import console, paragraph
+from genrescope.apps.cli.terminal import animated
 from genrescope.apps.cli.text import counted, printable
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def look(
       genrescope look song.mp3 --at 75.5 --seconds 20 --out page
       genrescope look hip-hop.mp3 folk.mp3
     """
+    from genrescope.apps.cli.render import console
+
     files = [file] if other is None else [file, other]
     moments = at or []
     if len(moments) > len(files):
@@ -100,7 +102,7 @@ def look(
     check_folder(folder, kind=KIND)
     recogniser = Recogniser.load(bundle)
     screen = console(sys.stderr)
-    with screen.status("listening ...") if sys.stderr.isatty() else nullcontext() as status:
+    with screen.status("listening ...") if animated(sys.stderr) else nullcontext() as status:
 
         def now(what: str) -> None:
             if status is not None:
@@ -170,6 +172,7 @@ def _command(files: list[Path], *, out: Path, at: list[float], seconds: float, s
 def _summarise(
     screen: Console, signals: list[TrackSignal], verdicts: list[Prediction | None]
 ) -> None:
+    from genrescope.apps.cli.render import paragraph
     from genrescope.explain.signal.compare import measures_of, what_differs
     from genrescope.explain.signal.page import facts_of
 

@@ -15,11 +15,11 @@ import typer
 from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.batch import Batch
 from genrescope.apps.cli.clusters import cluster_of, predict_there
-from genrescope.apps.cli.details import Details
 from genrescope.apps.cli.interrupts import Interrupts
 from genrescope.apps.cli.text import NOT_SURE, percent
 
 if TYPE_CHECKING:
+    from genrescope.apps.cli.details import Details
     from genrescope.audio.scale import Cluster
     from genrescope.learn.prediction import FailedPrediction, Prediction
     from genrescope.learn.recogniser import Recogniser
@@ -129,6 +129,8 @@ def predict(
       genrescope predict song.mp3 --timeline --tree --sets
       genrescope predict --encoder musicnn --tags song.mp3
     """
+    from genrescope.apps.cli.details import Details
+
     paths = options.check_paths(paths, null=null)
     form = options.form_of(json=json, jsonl=jsonl, csv=csv)
     if csv and timeline:

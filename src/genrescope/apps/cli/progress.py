@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from genrescope.apps.cli.render import console
+from genrescope.apps.cli.terminal import animated
 
 __all__ = ["Progress"]
 
@@ -47,7 +48,7 @@ class Progress:
     def __init__(
         self, title: str, *, unit: str, total: int | None = None, wanted: bool = True
     ) -> None:
-        self.shown = wanted and sys.stderr.isatty()
+        self.shown = wanted and animated(sys.stderr)
         self.console: Console = console(sys.stderr)
         self.total = total
         self._title = title

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from genrescope.apps.cli.terminal import coloured, width_of
 from genrescope.apps.cli.text import NOT_SURE, clock, percent, printable
 from genrescope.catalog.genres import GENRE_COLOURS
 
@@ -77,15 +79,21 @@ class _Console(Console):
 
 
 def console(file: TextIO | None = None) -> Console:
-    """A console that cuts nothing in a pipe and plays no tricks with the text."""
+    """A console that cuts nothing in a pipe and plays no tricks with the text.
+
+    A terminal that shows no colours, and whoever asked for none, gets no escapes at all.
+    """
     stream = sys.stdout if file is None else file
+    in_pipe: Any = "256" if os.environ.get("FORCE_COLOR") else None
     return _Console(
         file=stream,
         highlight=False,
         markup=False,
         emoji=False,
         soft_wrap=True,
-        width=None if stream.isatty() else _ENDLESS,
+        width=width_of(stream) or _ENDLESS,
+        force_terminal=stream.isatty(),
+        color_system=("auto" if stream.isatty() else in_pipe) if coloured(stream) else None,
     )
 
 

@@ -12,7 +12,6 @@ import typer
 
 from genrescope.apps.cli import completion, options
 from genrescope.apps.cli.interrupts import Interrupts
-from genrescope.apps.cli.render import bar, console, fit, paragraph
 from genrescope.apps.cli.text import percent, print_json, printable
 from genrescope.errors import DataError, GenrescopeError, UnknownGenreError
 
@@ -89,6 +88,8 @@ def robustness(
       genrescope robustness ~/Music/Album --only mp3-128 --only noise
       genrescope robustness songs.csv --every 60 --out robustness.md
     """
+    from genrescope.apps.cli.render import console
+
     if (run is None) != (data is None):
         raise typer.BadParameter("--run and --data: belong together; give both or neither")
     if not paths and run is None:
@@ -327,6 +328,8 @@ def _message(path: Path, error: GenrescopeError) -> str:
 def _show(out: Console, result: dict[str, Any]) -> None:
     from rich.text import Text
 
+    from genrescope.apps.cli.render import paragraph
+
     bundle = result["bundle"]
     out.print()
     out.print(Text(f" {bundle['name']} {bundle['version']}", style="bold"))
@@ -349,6 +352,8 @@ def _show(out: Console, result: dict[str, Any]) -> None:
 
 def _rows(effects: Sequence[dict[str, Any]], *, wide: bool, plain: bool) -> list[Any]:
     from rich.text import Text
+
+    from genrescope.apps.cli.render import bar, fit
 
     label = max(len(effect["label"]) for effect in effects)
     labelled = any(effect["n_labelled"] for effect in effects) and wide

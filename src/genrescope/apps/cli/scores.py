@@ -13,7 +13,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.apps.cli.render import colour, fit
 from genrescope.apps.cli.text import percent, printable
 
 if TYPE_CHECKING:
@@ -155,6 +154,8 @@ def _explain(words: str, *, n_genres: int, threshold: float | None) -> str:
 
 
 def _genres(per_genre: Mapping[str, Mapping[str, Any]], width: int) -> Table:
+    from genrescope.apps.cli.render import colour
+
     table = _table()
     table.add_column("Genre", no_wrap=True, overflow="ellipsis", max_width=max(12, width - 46))
     for heading in ("Tracks", "Precision", "Recall", "F1"):
@@ -177,6 +178,8 @@ def _confusion(
     confusion: Sequence[Sequence[int]], genres: Sequence[str], width: int
 ) -> list[RenderableType]:
     """Row-normalised percentages; shading says the same to the eye."""
+    from genrescope.apps.cli.render import colour, fit
+
     names = [printable(genre) for genre in genres]
     label = min(max(map(cell_len, names)), 16)
     most = max(len(f"{sum(row):,}") for row in confusion)

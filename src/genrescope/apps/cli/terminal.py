@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import shutil
 import sys
 from contextlib import suppress
 from typing import TextIO
@@ -12,6 +11,8 @@ from typing import TextIO
 __all__ = ["NO_READER", "animated", "coloured", "silence_stdout", "tame", "width_of"]
 
 NO_READER = 141  # 128 + SIGPIPE, which Windows does not have
+
+_USUAL = 80  # cells
 
 # What stands in where an encoding lacks a character; one for one, so that columns stay columns.
 _ALIKE = {
@@ -67,7 +68,15 @@ def animated(stream: TextIO) -> bool:
 
 def width_of(stream: TextIO) -> int | None:
     """Cells of a line on a terminal; None where lines have no end."""
-    return shutil.get_terminal_size().columns if stream.isatty() else None
+    if not stream.isatty():
+        return None
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL
+    except (OSError, ValueError):  # a terminal that is none of the system's
+        return _USUAL
 
 
 def silence_stdout() -> None:

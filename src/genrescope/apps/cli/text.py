@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from typing import Any
@@ -80,6 +79,8 @@ def dump(value: Any, *, encoding: str | None = "utf-8", indent: int | None = Non
     >>> dump({"path": "Dvořák/caf\udce9.mp3"})
     '{"path": "Dvořák/caf\\udce9.mp3"}'
     """
+    import json
+
     ascii_only = not (encoding or "").lower().startswith("utf")
     text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, indent=indent)
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
