@@ -13,8 +13,9 @@ import torch
 
 from genrescope.audio import frames
 from genrescope.catalog.prepared import load_prepared
-from genrescope.learn.train.export import OPSET, build_graph
+from genrescope.learn.train.export import Ensemble, build_graph
 from genrescope.learn.train.framenet import FrameNet, folded_frame_weights, split_row
+from genrescope.learn.train.graph import OPSET
 from genrescope.learn.train.statnet import StatNet, fit_front_scale, folded_weights
 from tests.learn.small_data import make_prepared
 from tests.learn.train.test_statnet import lived_in
@@ -77,16 +78,19 @@ class Trained:
             "trees": log_softmax(np.asarray(raw)),
         }
 
-    def graph(self, *, only: str | None = None, **settings: Any) -> bytes:
-        return build_graph(
+    def graph(
+        self, *, only: str | None = None, temperature: float = 1.0, **weights: float
+    ) -> bytes:
+        ensemble = Ensemble(
             scale=self.scale,
             nets=[folded_weights(net) for net in self.nets] if only in (None, "nets") else (),
             frame_nets=[folded_frame_weights(net) for net in self.frame_nets]
             if only in (None, "frames")
             else (),
             trees=self.trees if only in (None, "trees") else None,
-            **{"temperature": 1.0, "n_genres": GENRES, "name": "test", **settings},
+            **weights,
         )
+        return build_graph(ensemble, temperature=temperature, n_genres=GENRES, name="test")
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +181,8 @@ def tree_log_probabilities(booster: Any, x: np.ndarray, *, n_genres: int) -> np.
     rows = np.zeros((len(x), frames.N_FEATURES), dtype=np.float32)
     rows[:, : x.shape[1]] = x
     scale = fit_front_scale(np.eye(3, dtype=np.float32), n_components=1)
-    graph = build_graph(
-        scale=scale, trees=booster, temperature=1.0, n_genres=n_genres, name="trees"
-    )
+    ensemble = Ensemble(scale=scale, trees=booster)
+    graph = build_graph(ensemble, temperature=1.0, n_genres=n_genres, name="trees")
     pooled, _ = answer(graph, rows[:, None])
     return np.log(pooled.astype(np.float64))
 

@@ -16,7 +16,7 @@ from torch import nn
 from genrescope.audio import frames
 from genrescope.catalog.prepared import load_prepared
 from genrescope.errors import SplitError, TrainingError
-from genrescope.learn.train.export import build_graph
+from genrescope.learn.train.export import Ensemble, build_graph
 from genrescope.learn.train.statnet import FrontScale, fit_front_scale
 from genrescope.learn.train.training import (
     FRAME_SETTINGS,
@@ -322,9 +322,8 @@ def test_values_that_are_not_finite_in_what_is_held_out(tracks: Tracks) -> None:
 
 
 def accuracy_on_new_artists(tracks: Tracks, **members: Any) -> float:
-    graph = build_graph(
-        scale=tracks.scale, temperature=1.0, n_genres=len(GENRES), name="test", **members
-    )
+    ensemble = Ensemble(scale=tracks.scale, **members)
+    graph = build_graph(ensemble, temperature=1.0, n_genres=len(GENRES), name="test")
     pooled, _ = answer(graph, tracks.x[tracks.new][:, None])
     return float((pooled.argmax(axis=1) == tracks.y[tracks.new]).mean())
 

@@ -18,7 +18,7 @@ from genrescope.audio import frames
 from genrescope.errors import MissingExtraError, TrainingError
 from genrescope.learn.deep.architectures import DENSE_SHAPE, Architecture
 from genrescope.learn.deep.data import picture
-from genrescope.learn.train.export import OPSET
+from genrescope.learn.train.graph import OPSET
 
 try:
     import torch

@@ -111,7 +111,7 @@ def cutoff_effects(
 
 def _graph(folder: Path, record: dict[str, Any], *, n_genres: int) -> bytes:
     """The graph of the members of one fold, uncooled."""
-    from genrescope.learn.train.export import build_graph
+    from genrescope.learn.train.export import Ensemble, build_graph
     from genrescope.learn.train.statnet import FrontScale
 
     try:
@@ -119,17 +119,15 @@ def _graph(folder: Path, record: dict[str, Any], *, n_genres: int) -> bytes:
     except ImportError as error:
         raise MissingExtraError("answers out of fold", extra="train", package="lightgbm") from error
     try:
-        return build_graph(
+        ensemble = Ensemble(
             scale=FrontScale(**_read(folder / "scale.npz")),
             nets=[_read(folder / f"net-{i}.npz") for i in range(record["nets"])],
             frame_nets=[_read(folder / f"frames-{i}.npz") for i in range(record["frame_nets"])],
             trees=lightgbm.Booster(model_file=str(folder / "trees.txt")),
             frame_weight=record["frame_weight"],
             tree_weight=record["tree_weight"],
-            temperature=1.0,
-            n_genres=n_genres,
-            name="fold",
         )
+        return build_graph(ensemble, temperature=1.0, n_genres=n_genres, name="fold")
     except (OSError, lightgbm.basic.LightGBMError) as error:
         raise TrainingError(
             f"{folder}: is not a whole fold ({error}); run `genrescope train default` again, "

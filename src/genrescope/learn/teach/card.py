@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrescope.errors import MissingExtraError
 from genrescope.learn.card_parts import decisions, score_row
 from genrescope.learn.evaluate import Scores
 from genrescope.learn.resampling import Floats, Ints
 from genrescope.learn.teach.head import LIMIT, GenreHead
+from genrescope.learn.train.graph import GraphBuilder
 
 __all__ = ["TARGETS", "decide", "head_graph", "make_card", "versions"]
 
-_OPSET = 17
-_IR_VERSION = 8
-_FLOAT, _INT64 = 1, 7
+_FLOAT = 1  # ONNX's number for float32
 
 #: Accuracies asked of sure answers: the first that some threshold reaches is taken.
 TARGETS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -47,23 +45,11 @@ def head_graph(head: GenreHead, *, n_features: int, temperature: float = 1.0) ->
         ``probabilities`` [batch, k], pooled over the windows (mean of log-probabilities), and
         ``window_probabilities`` [batch, windows, k]. The rows to compare with are in float16.
     """
-    try:
-        from onnx import helper, numpy_helper
-    except ImportError as error:  # pragma: no cover - the tests have it
-        raise MissingExtraError("exporting", extra="train", package="onnx") from error
-    nodes: list[Any] = []
-    weights: list[Any] = []
-
-    def constant(name: str, values: npt.NDArray[Any]) -> str:
-        weights.append(numpy_helper.from_array(values, name))
-        return name
+    g = GraphBuilder()
+    node, constant = g.node, g.constant
 
     def single(name: str, values: Any) -> str:
         return constant(name, np.asarray(values, dtype=np.float32))
-
-    def node(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
 
     k = len(head.classes_)
     half = head.support_.astype(np.float16)
@@ -96,27 +82,14 @@ def head_graph(head: GenreHead, *, n_features: int, temperature: float = 1.0) ->
     node("Softmax", [pooled], "probabilities", axis=1)
     node("Softmax", [windows], "window_probabilities", axis=2)
 
-    def tensor(name: str, sizes: list[Any]) -> Any:
-        return helper.make_tensor_value_info(name, _FLOAT, sizes)
-
-    graph = helper.make_graph(
-        nodes,
+    return g.serialise(
         "taught",
-        [tensor("features", ["batch", "windows", n_features])],
-        [
-            tensor("probabilities", ["batch", k]),
-            tensor("window_probabilities", ["batch", "windows", k]),
-        ],
-        weights,
+        inputs={"features": ["batch", "windows", n_features]},
+        outputs={
+            "probabilities": ["batch", k],
+            "window_probabilities": ["batch", "windows", k],
+        },
     )
-    model = helper.make_model(
-        graph,
-        producer_name="genrescope",
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-    )
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
 
 
 def decide(

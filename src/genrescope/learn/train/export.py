@@ -7,6 +7,7 @@ float16, and needs operators that every runtime of the last years has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,85 +15,17 @@ import numpy.typing as npt
 
 from genrescope.audio import frames
 from genrescope.audio.statistics import N_MFCC
-from genrescope.errors import MissingExtraError
+from genrescope.learn.train.graph import GraphBuilder
 from genrescope.learn.train.statnet import CLIP, FrontScale
 
-__all__ = ["OPSET", "build_graph"]
+__all__ = ["Ensemble", "add_scale", "build_graph"]
 
 FloatArray = npt.NDArray[np.float32]
 
-OPSET = 17
-_ML_OPSET = 3
-_IR_VERSION = 8
 
-
-class _Graph:
-    """Collects nodes and initialisers; every method returns the name of its output."""
-
-    def __init__(self) -> None:
-        try:
-            import onnx
-        except ImportError as error:  # pragma: no cover - the tests have it
-            raise MissingExtraError("exporting", extra="train", package="onnx") from error
-        self.helper: Any = onnx.helper
-        self.to_tensor: Any = onnx.numpy_helper.from_array
-        self.nodes: list[Any] = []
-        self.initialisers: list[Any] = []
-
-    def constant(self, name: str, value: npt.NDArray[Any]) -> str:
-        self.initialisers.append(self.to_tensor(value, name))
-        return name
-
-    def half(self, name: str, value: FloatArray) -> str:
-        """A weight stored in float16 and used in float32 (runtimes fold the cast once)."""
-        stored = self.constant(f"{name}.f16", np.asarray(value, dtype=np.float16))
-        return self.node("Cast", [stored], name, to=1)
-
-    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(self.helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def integers(self, name: str, values: Sequence[int]) -> str:
-        return self.constant(f"{name}.const", np.array(values, dtype=np.int64))
-
-    def columns(self, x: str, first: int, last: int, output: str) -> str:
-        ends = [self.integers(f"{output}.{k}", [v]) for k, v in (("from", first), ("to", last))]
-        return self.node("Slice", [x, *ends, self.integers(f"{output}.axis", [1])], output)
-
-    def times(self, x: str, factor: float, output: str) -> str:
-        by = self.constant(f"{output}.factor", np.array([factor], dtype=np.float32))
-        return self.node("Mul", [x, by], output)
-
-    def mean(self, parts: Sequence[str], output: str) -> str:
-        return self.node("Mean", parts, output)
-
-    def dense(self, x: str, weights: Mapping[str, FloatArray], layer: str, name: str) -> str:
-        matrix = self.half(f"{name}.{layer}.weight", weights[f"{layer}.weight"])
-        bias = self.constant(f"{name}.{layer}.bias", weights[f"{layer}.bias"])
-        product = self.node("MatMul", [x, matrix], f"{name}.{layer}.product")
-        return self.node("Add", [product, bias], f"{name}.{layer}")
-
-    def gelu(self, x: str, name: str) -> str:
-        scaled = self.node("Mul", [x, "gelu.root_half"], f"{name}.scaled")
-        erf = self.node("Erf", [scaled], f"{name}.erf")
-        shifted = self.node("Add", [erf, "gelu.one"], f"{name}.shifted")
-        product = self.node("Mul", [x, shifted], f"{name}.product")
-        return self.node("Mul", [product, "gelu.half"], name)
-
-
-def build_graph(
-    *,
-    scale: FrontScale,
-    nets: Sequence[Mapping[str, FloatArray]] = (),
-    frame_nets: Sequence[Mapping[str, FloatArray]] = (),
-    trees: Any | None = None,
-    frame_weight: float = 1.0,
-    tree_weight: float = 1.0,
-    temperature: float,
-    n_genres: int,
-    name: str,
-) -> bytes:
-    """Build the graph of a recogniser.
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """What answers together in one graph.
 
     Parameters
     ----------
@@ -106,6 +39,23 @@ def build_graph(
     frame_weight, tree_weight : float
         What the log-probabilities of frame networks and trees are multiplied by before they are
         added to those of the networks on statistics.
+    """
+
+    scale: FrontScale
+    nets: Sequence[Mapping[str, FloatArray]] = ()
+    frame_nets: Sequence[Mapping[str, FloatArray]] = ()
+    trees: Any | None = None
+    frame_weight: float = 1.0
+    tree_weight: float = 1.0
+
+
+def build_graph(ensemble: Ensemble, *, temperature: float, n_genres: int, name: str) -> bytes:
+    """Build the graph of a recogniser.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Networks and trees.
     temperature : float > 0
         The sum is divided by it before the softmax.
     n_genres : int
@@ -120,27 +70,25 @@ def build_graph(
         ``probabilities`` [batch, n_genres], pooled over the windows (mean of log-probabilities),
         and ``window_probabilities`` [batch, windows, n_genres].
     """
-    g = _Graph()
-    helper = g.helper
+    g = GraphBuilder()
+    nets, frame_nets, trees = ensemble.nets, ensemble.frame_nets, ensemble.trees
     if nets or frame_nets:
-        g.constant("gelu.root_half", np.array([np.sqrt(0.5)], dtype=np.float32))
-        g.constant("gelu.one", np.array([1.0], dtype=np.float32))
-        g.constant("gelu.half", np.array([0.5], dtype=np.float32))
+        g.gelu_constants()
     rows = g.node("Reshape", ["features", g.integers("rows", [-1, frames.N_FEATURES])], "rows")
     statistics = g.columns(rows, 0, frames.N_STATISTICS, "statistics")
     parts: list[str] = []
     if nets:
-        z = _add_scale(g, statistics, scale)
+        z = add_scale(g, statistics, ensemble.scale)
         answers = [_add_net(g, z, weights, f"net{i}") for i, weights in enumerate(nets)]
         parts.append(g.mean(answers, "nets"))
     if frame_nets:
         seen = _add_frames(g, rows)
         answers = [_add_frame_net(g, seen, w, f"frame{i}") for i, w in enumerate(frame_nets)]
-        parts.append(g.times(g.mean(answers, "frame_nets"), frame_weight, "frame_part"))
+        parts.append(g.times(g.mean(answers, "frame_nets"), ensemble.frame_weight, "frame_part"))
     if trees is not None:
         scores = _add_trees(g, statistics, trees, n_genres)
         log_p = g.node("LogSoftmax", [scores], "trees.log_p", axis=1)
-        parts.append(g.times(log_p, tree_weight, "tree_part"))
+        parts.append(g.times(log_p, ensemble.tree_weight, "tree_part"))
     total = g.node("Sum", parts, "total")
     cool = g.times(total, 1.0 / temperature, "cool")
     shape = g.node("Shape", ["features"], "shape")
@@ -151,33 +99,19 @@ def build_graph(
     g.node("Softmax", [pooled], "probabilities", axis=1)
     g.node("Softmax", [windows], "window_probabilities", axis=2)
 
-    def tensor(label: str, dims: list[Any]) -> Any:
-        return helper.make_tensor_value_info(label, 1, dims)  # 1: float32
-
-    graph = helper.make_graph(
-        g.nodes,
+    return g.serialise(
         name,
-        [tensor("features", ["batch", "windows", frames.N_FEATURES])],
-        [
-            tensor("probabilities", ["batch", n_genres]),
-            tensor("window_probabilities", ["batch", "windows", n_genres]),
-        ],
-        g.initialisers,
+        inputs={"features": ["batch", "windows", frames.N_FEATURES]},
+        outputs={
+            "probabilities": ["batch", n_genres],
+            "window_probabilities": ["batch", "windows", n_genres],
+        },
+        trees=True,
     )
-    model = helper.make_model(
-        graph,
-        producer_name="genrescope",
-        opset_imports=[
-            helper.make_opsetid("", OPSET),
-            helper.make_opsetid("ai.onnx.ml", _ML_OPSET),
-        ],
-        ir_version=_IR_VERSION,
-    )
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
 
 
-def _add_scale(g: _Graph, statistics: str, scale: FrontScale) -> str:
+def add_scale(g: GraphBuilder, statistics: str, scale: FrontScale) -> str:
+    """Statistics as the networks read them: centred, scaled, cut off, turned."""
     low = g.constant("clip.low", np.array(-CLIP, dtype=np.float32))
     high = g.constant("clip.high", np.array(CLIP, dtype=np.float32))
     centred = g.node("Sub", [statistics, g.constant("scale.mean", scale.mean)], "centred")
@@ -186,7 +120,7 @@ def _add_scale(g: _Graph, statistics: str, scale: FrontScale) -> str:
     return g.node("MatMul", [clipped, g.half("scale.projection", scale.projection)], "z")
 
 
-def _add_net(g: _Graph, z: str, weights: Mapping[str, FloatArray], name: str) -> str:
+def _add_net(g: GraphBuilder, z: str, weights: Mapping[str, FloatArray], name: str) -> str:
     first = g.gelu(g.dense(z, weights, "first", name), f"{name}.first.gelu")
     block = g.gelu(g.dense(first, weights, "block", name), f"{name}.block.gelu")
     hidden = g.node("Add", [first, block], f"{name}.hidden")
@@ -194,7 +128,7 @@ def _add_net(g: _Graph, z: str, weights: Mapping[str, FloatArray], name: str) ->
     return g.node("LogSoftmax", [logits], f"{name}.log_p", axis=1)
 
 
-def _add_frames(g: _Graph, rows: str) -> dict[str, str]:
+def _add_frames(g: GraphBuilder, rows: str) -> dict[str, str]:
     """The two sequences of a feature row, each [n, channels, time]."""
     first = frames.N_STATISTICS
     second = first + frames.READ_BANDS * frames.N_FRAMES
@@ -211,7 +145,7 @@ def _add_frames(g: _Graph, rows: str) -> dict[str, str]:
 
 
 def _add_frame_net(
-    g: _Graph, seen: Mapping[str, str], weights: Mapping[str, FloatArray], name: str
+    g: GraphBuilder, seen: Mapping[str, str], weights: Mapping[str, FloatArray], name: str
 ) -> str:
     pooled: list[str] = []
     for branch, sequence in seen.items():
@@ -238,7 +172,7 @@ def _add_frame_net(
     return g.node("LogSoftmax", [logits], f"{name}.log_p", axis=1)
 
 
-def _add_pool(g: _Graph, h: str, label: str) -> list[str]:
+def _add_pool(g: GraphBuilder, h: str, label: str) -> list[str]:
     """Mean, maximum and spread over time."""
     mean = g.node("ReduceMean", [h], f"{label}.mean", axes=[2], keepdims=1)
     away = g.node("Sub", [h, mean], f"{label}.away")
@@ -253,7 +187,7 @@ def _add_pool(g: _Graph, h: str, label: str) -> list[str]:
     ]
 
 
-def _add_trees(g: _Graph, rows: str, booster: Any, n_genres: int) -> str:
+def _add_trees(g: GraphBuilder, rows: str, booster: Any, n_genres: int) -> str:
     """LightGBM's trees as one TreeEnsembleRegressor with a target for each genre."""
     nodes: dict[str, list[Any]] = {
         key: []

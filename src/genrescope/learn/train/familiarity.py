@@ -23,13 +23,13 @@ from genrescope.errors import DataError, MissingExtraError, TrainingError
 from genrescope.learn.parts.base import NewPart
 from genrescope.learn.parts.familiarity import ASPECTS, TESTS, aspects, heard_to_hz
 from genrescope.learn.resampling import artist_units, interval, resamples, sum_by_unit
+from genrescope.learn.train.graph import GraphBuilder
 
 try:
-    import onnx
     from sklearn.linear_model import LogisticRegression
 except ImportError as error:  # pragma: no cover - the tests have them
     raise MissingExtraError(
-        "training what is familiar", extra="train", package="scikit-learn and onnx"
+        "training what is familiar", extra="train", package="scikit-learn"
     ) from error
 
 __all__ = [
@@ -61,7 +61,6 @@ _PENALTY = 1e-3  # scikit-learn's C
 _MADE_SECONDS = 23.5  # 2 ** 20 samples at 44.1 kHz, so that the FFTs of the makers are quick
 _MADE_EACH = 8
 _TAIL = 0.005  # what is outside of it on either side is worth saying in words
-_OPSET, _IR_VERSION = 17, 8
 
 
 @dataclass(frozen=True)
@@ -417,7 +416,7 @@ def _share_interval(
 
 def _graph(space: _Space, border: _Border) -> bytes:
     """Both tests as an ONNX model; the axes of the distance in float16."""
-    make, tensor = onnx.helper, onnx.numpy_helper.from_array
+    g = GraphBuilder()
     k = min(_DISTANCE_AXES, len(space.variances))
     whitened = (space.axes[:, :k] / np.sqrt(space.variances[:k])).astype(np.float16)
     # One weight a statistic: the axes are not needed for a linear border.
@@ -434,37 +433,23 @@ def _graph(space: _Space, border: _Border) -> bytes:
         "half": np.array([0.5], dtype=np.float32),
         "last": np.array([1], dtype=np.int64),
     }
-    nodes = [
-        make.make_node("Sub", ["statistics", "mean"], ["centred"]),
-        make.make_node("Mul", ["centred", "scale"], ["scaled"]),
-        make.make_node("Clip", ["scaled", "low", "high"], ["z"]),
-        make.make_node("Cast", ["axes.f16"], ["axes"], to=1),
-        make.make_node("MatMul", ["z", "axes"], ["scores"]),
-        make.make_node("Mul", ["scores", "scores"], ["squares"]),
-        make.make_node("ReduceSum", ["squares", "last"], ["square"], keepdims=0),
-        make.make_node("Add", ["square", "tiny"], ["positive"]),
-        make.make_node("Log", ["positive"], ["log"]),
-        make.make_node("Mul", ["log", "half"], ["distance"]),
-        make.make_node("MatMul", ["z", "line"], ["along"]),
-        make.make_node("Add", ["along", "bias"], ["beyond"]),
-        make.make_node("Squeeze", ["beyond", "last"], ["border"]),
-    ]
-
-    def row(name: str, shape: list[Any]) -> Any:
-        return make.make_tensor_value_info(name, 1, shape)  # 1: float32
-
-    graph = make.make_graph(
-        nodes,
+    for name, value in constants.items():
+        g.constant(name, np.asarray(value))
+    g.node("Sub", ["statistics", "mean"], "centred")
+    g.node("Mul", ["centred", "scale"], "scaled")
+    g.node("Clip", ["scaled", "low", "high"], "z")
+    g.node("Cast", ["axes.f16"], "axes", to=1)
+    g.node("MatMul", ["z", "axes"], "scores")
+    g.node("Mul", ["scores", "scores"], "squares")
+    g.node("ReduceSum", ["squares", "last"], "square", keepdims=0)
+    g.node("Add", ["square", "tiny"], "positive")
+    g.node("Log", ["positive"], "log")
+    g.node("Mul", ["log", "half"], "distance")
+    g.node("MatMul", ["z", "line"], "along")
+    g.node("Add", ["along", "bias"], "beyond")
+    g.node("Squeeze", ["beyond", "last"], "border")
+    return g.serialise(
         "genrescope-familiar",
-        [row("statistics", ["windows", len(space.mean)])],
-        [row(test, ["windows"]) for test in TESTS],
-        [tensor(np.asarray(value), name) for name, value in constants.items()],
+        inputs={"statistics": ["windows", len(space.mean)]},
+        outputs={test: ["windows"] for test in TESTS},
     )
-    model = make.make_model(
-        graph,
-        producer_name="genrescope",
-        opset_imports=[make.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-    )
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised

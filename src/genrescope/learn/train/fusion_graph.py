@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genrescope.learn.train.export import OPSET, _Graph
+from genrescope.learn.train.graph import GraphBuilder
 
 __all__ = ["LinearSource", "build_text_graph"]
 
 _TINY = 1e-6
-_IR_VERSION = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +70,11 @@ def build_text_graph(sources: Mapping[str, LinearSource]) -> bytes:
     MissingExtraError
         If onnx is not installed.
     """
-    g = _Graph()
+    g = GraphBuilder()
     one = g.constant("one", np.array([1.0], dtype=np.float32))
     tiny = g.constant("tiny", np.array([_TINY], dtype=np.float32))
-    inputs, outputs = [], []
+    inputs: dict[str, list[Any]] = {}
+    outputs: dict[str, list[Any]] = {}
     for name, source in sources.items():
         x = name
         if source.idf is not None:
@@ -88,14 +88,6 @@ def build_text_graph(sources: Mapping[str, LinearSource]) -> bytes:
         z = g.node("Add", [product, bias], f"{name}.z")
         g.node("LogSoftmax", [z], f"{name}_log_p", axis=1)
         d, k = source.weight.shape
-        inputs.append(g.helper.make_tensor_value_info(name, 1, ["batch", d]))  # 1: float32
-        outputs.append(g.helper.make_tensor_value_info(f"{name}_log_p", 1, ["batch", k]))
-    graph = g.helper.make_graph(g.nodes, "metadata", inputs, outputs, g.initialisers)
-    model = g.helper.make_model(
-        graph,
-        producer_name="genrescope",
-        opset_imports=[g.helper.make_opsetid("", OPSET)],
-        ir_version=_IR_VERSION,
-    )
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
+        inputs[name] = ["batch", d]
+        outputs[f"{name}_log_p"] = ["batch", k]
+    return g.serialise("metadata", inputs=inputs, outputs=outputs)

@@ -18,7 +18,8 @@ from genrescope.catalog.genres import GenreTree
 from genrescope.errors import MissingExtraError, TrainingError
 from genrescope.learn.parts.base import NewPart, Part
 from genrescope.learn.parts.hierarchy import VERSION, SubTree, sigmoid
-from genrescope.learn.train.export import OPSET, _add_scale, _Graph
+from genrescope.learn.train.export import add_scale
+from genrescope.learn.train.graph import GraphBuilder
 from genrescope.learn.train.hierarchy_scores import TreeScores, score_tree
 from genrescope.learn.train.hierarchy_thresholds import choose_thresholds, decide
 from genrescope.learn.train.statnet import FrontScale, fit_front_scale, fold, to_numpy
@@ -47,7 +48,6 @@ FloatArray = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-_IR_VERSION = 8
 _BETA = 0.4  # mixup (Zhang et al. 2018)
 
 
@@ -334,33 +334,23 @@ def build_tree_graph(
         A serialised ONNX model: ``statistics`` float32 [windows, n_statistics] to ``logits``
         [windows, m]. Weights are stored in float16.
     """
-    g = _Graph()
-    g.constant("gelu.root_half", np.array([np.sqrt(0.5)], dtype=np.float32))
-    g.constant("gelu.one", np.array([1.0], dtype=np.float32))
-    g.constant("gelu.half", np.array([0.5], dtype=np.float32))
+    g = GraphBuilder()
+    g.gelu_constants()
     joined = FrontScale(scale.mean, scale.scale, scale.projection @ weights["first.weight"])
-    z = _add_scale(g, "statistics", joined)
+    z = add_scale(g, "statistics", joined)
     shifted = g.node("Add", [z, g.constant("first.bias", weights["first.bias"])], "first")
     hidden = g.gelu(shifted, "hidden")
     heads = {"logits": "nodes", **({"top": "top"} if with_top else {})}
-    outputs = []
+    outputs: dict[str, list[Any]] = {}
     for output, head in heads.items():
         matrix = g.half(f"{head}.weight", weights[f"{head}.weight"])
         product = g.node("MatMul", [hidden, matrix], f"{head}.product")
         bias = g.constant(f"{head}.bias", weights[f"{head}.bias"])
         g.node("Add", [product, bias], output)
-        size = len(weights[f"{head}.bias"])
-        outputs.append(g.helper.make_tensor_value_info(output, 1, ["windows", size]))  # float32
-    entry = g.helper.make_tensor_value_info("statistics", 1, ["windows", len(scale.mean)])
-    graph = g.helper.make_graph(g.nodes, "subgenres", [entry], outputs, g.initialisers)
-    model = g.helper.make_model(
-        graph,
-        producer_name="genrescope",
-        opset_imports=[g.helper.make_opsetid("", OPSET)],
-        ir_version=_IR_VERSION,
+        outputs[output] = ["windows", len(weights[f"{head}.bias"])]
+    return g.serialise(
+        "subgenres", inputs={"statistics": ["windows", len(scale.mean)]}, outputs=outputs
     )
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
 
 
 class _TreeNet(nn.Module):

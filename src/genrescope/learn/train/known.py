@@ -7,20 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from genrescope.errors import MissingExtraError, TrainingError
+from genrescope.errors import TrainingError
 from genrescope.learn.card_parts import is_fma_small
 from genrescope.learn.parts.base import NewPart
 from genrescope.learn.parts.known import VERSION, pack_text
+from genrescope.learn.train.graph import GraphBuilder
 from genrescope.learn.train.known_scores import measure, own_places, report
 from genrescope.learn.train.known_space import KnownData, KnownSettings, Space, draw_map, fit_space
 from genrescope.learn.train.statnet import CLIP
-
-try:
-    import onnx
-except ImportError as error:  # pragma: no cover - the tests have it
-    raise MissingExtraError(
-        "training the map of known tracks", extra="train", package="onnx"
-    ) from error
 
 if TYPE_CHECKING:
     from genrescope.learn.train.recipe import Run
@@ -31,7 +25,6 @@ FloatArray = npt.NDArray[np.float32]
 
 FEWEST = 100  # tracks; with fewer there is no map worth the name
 
-_OPSET, _IR_VERSION = 17, 8
 _CREDIT = (
     "titles, artists and genres: metadata of the Free Music Archive (Defferrard et al., FMA: a "
     "dataset for music analysis, ISMIR 2017), CC BY 4.0"
@@ -148,7 +141,7 @@ def known_part(
 
 def _graph(space: Space, directions: FloatArray, positions: FloatArray, text: bytes) -> bytes:
     """The projection, and beside it everything that is held of the known tracks."""
-    make, tensor = onnx.helper, onnx.numpy_helper.from_array
+    g = GraphBuilder()
     size = np.abs(directions).max(axis=0) / 127
     size = np.maximum(size, 1e-9).astype(np.float32)
     constants = {
@@ -163,40 +156,26 @@ def _graph(space: Space, directions: FloatArray, positions: FloatArray, text: by
         "positions.f16": positions.astype(np.float16),
         "text.u8": np.frombuffer(text, dtype=np.uint8),
     }
-    nodes = [
-        make.make_node("Sub", ["statistics", "mean"], ["centred"]),
-        make.make_node("Mul", ["centred", "scale"], ["scaled"]),
-        make.make_node("Clip", ["scaled", "low", "high"], ["z"]),
-        make.make_node("Cast", ["matrix.f16"], ["matrix"], to=1),
-        make.make_node("MatMul", ["z", "matrix"], ["along"]),
-        make.make_node("Sub", ["along", "offset"], ["embedding"]),
-        make.make_node("Cast", ["references.i8"], ["references.steps"], to=1),
-        make.make_node("Mul", ["references.steps", "references.size"], ["references"]),
-        make.make_node("Cast", ["positions.f16"], ["positions"], to=1),
-        make.make_node("Cast", ["text.u8"], ["text"], to=1),
-    ]
-
-    def row(name: str, shape: list[Any]) -> Any:
-        return make.make_tensor_value_info(name, 1, shape)  # 1: float32
-
+    for name, value in constants.items():
+        g.constant(name, np.asarray(value))
+    g.node("Sub", ["statistics", "mean"], "centred")
+    g.node("Mul", ["centred", "scale"], "scaled")
+    g.node("Clip", ["scaled", "low", "high"], "z")
+    g.node("Cast", ["matrix.f16"], "matrix", to=1)
+    g.node("MatMul", ["z", "matrix"], "along")
+    g.node("Sub", ["along", "offset"], "embedding")
+    g.node("Cast", ["references.i8"], "references.steps", to=1)
+    g.node("Mul", ["references.steps", "references.size"], "references")
+    g.node("Cast", ["positions.f16"], "positions", to=1)
+    g.node("Cast", ["text.u8"], "text", to=1)
     n, axes = directions.shape
-    graph = make.make_graph(
-        nodes,
+    return g.serialise(
         "genrescope-known",
-        [row("statistics", ["windows", len(space.mean)])],
-        [
-            row("embedding", ["windows", axes]),
-            row("references", [n, axes]),
-            row("positions", [n, 3]),
-            row("text", [len(text)]),
-        ],
-        [tensor(np.asarray(value), name) for name, value in constants.items()],
+        inputs={"statistics": ["windows", len(space.mean)]},
+        outputs={
+            "embedding": ["windows", axes],
+            "references": [n, axes],
+            "positions": [n, 3],
+            "text": [len(text)],
+        },
     )
-    model = make.make_model(
-        graph,
-        producer_name="genrescope",
-        opset_imports=[make.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-    )
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised

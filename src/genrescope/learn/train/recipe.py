@@ -32,7 +32,7 @@ from genrescope.catalog.splits import group_folds
 from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError, TrainingError
 from genrescope.learn.train.augment import band_limited, draw_cutoffs
-from genrescope.learn.train.export import build_graph
+from genrescope.learn.train.export import Ensemble, build_graph
 from genrescope.learn.train.statnet import FrontScale, fit_front_scale
 from genrescope.learn.train.training import (
     FRAME_SETTINGS,
@@ -100,17 +100,15 @@ class Members:
         only: str | None = None,
     ) -> bytes:
         """The ONNX graph of these members, or of one kind of them ("nets", "frames", "trees")."""
-        return build_graph(
+        ensemble = Ensemble(
             scale=self.scale,
             nets=self.nets if only in (None, "nets") else (),
             frame_nets=self.frame_nets if only in (None, "frames") else (),
             trees=self.trees if only in (None, "trees") else None,
             frame_weight=recipe.frame_weight if only is None else 1.0,
             tree_weight=recipe.tree_weight if only is None else 1.0,
-            temperature=temperature,
-            n_genres=n_genres,
-            name="genrescope",
         )
+        return build_graph(ensemble, temperature=temperature, n_genres=n_genres, name="genrescope")
 
 
 class Run:
