@@ -61,7 +61,11 @@ __all__ = [
 
 
 def check_file(
-    file: File, options: Sequence[Option], *, commands: Iterable[str]
+    file: File,
+    options: Sequence[Option],
+    *,
+    of: Iterable[tuple[str, ...]],
+    commands: Iterable[str],
 ) -> list[ConfigurationError]:
     """Everything that is wrong in a file, as far as the options of these commands go.
 
@@ -71,11 +75,13 @@ def check_file(
         The file.
     options : sequence of Option
         Options of the commands that are looked at.
+    of : iterable of tuple of str
+        Those commands, which may have none.
     commands : iterable of str
         Names of all commands, with dots: tables that may be there.
     """
     errors = []
-    known = {option.command for option in options}
+    looked_at = set(of)
     tables = {DEFAULTS, *commands}
     for table, values in _leaves(file.tables, tables):
         dotted = ".".join(table)
@@ -86,7 +92,7 @@ def check_file(
         elif dotted == DEFAULTS:
             for key, value in values.items():
                 errors += _check_default(file, key, value, options)
-        elif table in known:
+        elif table in looked_at:
             mine = {option.key: option for option in options if option.command == table}
             for key, value in values.items():
                 errors += _check_key(file, table, key, value, mine)
@@ -172,7 +178,13 @@ def check_value(option: Option, value: Any) -> str | None:
 # --- what holds ------------------------------------------------------------
 
 
-def effective(options: Sequence[Option], file: File, *, commands: Iterable[str]) -> list[Setting]:
+def effective(
+    options: Sequence[Option],
+    file: File,
+    *,
+    of: Sequence[tuple[str, ...]],
+    commands: Iterable[str],
+) -> list[Setting]:
     """The value of each option below the command line, and where it comes from.
 
     Raises
@@ -180,10 +192,10 @@ def effective(options: Sequence[Option], file: File, *, commands: Iterable[str])
     ConfigurationError
         If the file or a variable sets one of them wrongly.
     """
-    for error in check_file(file, options, commands=commands):
+    for error in check_file(file, options, of=of, commands=commands):
         raise error
     variables = {option.variable for option in options}
-    for command in dict.fromkeys(option.command for option in options):
+    for command in of:
         for error in _strange(command, variables, options):
             raise error
     return [_setting(option, file) for option in options]

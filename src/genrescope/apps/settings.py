@@ -40,7 +40,6 @@ DEFAULTS = "defaults"
 LIST_SEPARATOR = ";"  # in variables; genres have commas and spaces in their names
 
 SHARED = (
-    "alone",
     "bundle",
     "cluster",
     "device",
@@ -50,6 +49,7 @@ SHARED = (
     "min-confidence",
     "scheduler",
     "seed",
+    "threads",
     "together",
     "windows",
     "workers",
@@ -60,7 +60,7 @@ _CHANGES = "it changes, replaces or deletes files"
 _ASKS = "it asks for something else to be done"
 _PLACE = "where results go is said with each command"
 NEVER: Mapping[str, str] = {
-    "everything": _CHANGES,
+    "all": _CHANGES,
     "force": _CHANGES,
     "split-links": _CHANGES,
     "write": _CHANGES,
@@ -69,13 +69,9 @@ NEVER: Mapping[str, str] = {
     "moved": "it accepts that something is not what it was",
     "out": _PLACE,
     "last": "which run is taken back is said each time",
-    "show": _ASKS,
+    "list": _ASKS,
     "names-template": _ASKS,
     "null": "it is about what is on stdin",
-    "help": _ASKS,
-    "version": _ASKS,
-    "install-completion": _ASKS,
-    "show-completion": _ASKS,
 }
 """Options that are given on the command line only, and why."""
 

@@ -58,8 +58,8 @@ def show(
 
     asked = tuple(word for one in command or () for word in one.split("."))
     file = configuration.read_file()
-    options, known = _options(context, asked)
-    settings = configuration.effective(options, file, commands=known)
+    options, paths, known = _options(context, asked)
+    settings = configuration.effective(options, file, of=paths, commands=known)
     strange = [] if asked else configuration.strange_variables(options)
     if not asked:
         settings = [one for one in settings if one.source != "default"]
@@ -148,8 +148,10 @@ def unset(context: typer.Context, key: _Key) -> None:
 # --- which options ---------------------------------------------------------
 
 
-def _options(context: typer.Context, asked: Sequence[str]) -> tuple[list[Option], set[str]]:
-    """Options of the commands that are asked for, and the names of all that are known."""
+def _options(
+    context: typer.Context, asked: Sequence[str]
+) -> tuple[list[Option], list[tuple[str, ...]], set[str]]:
+    """Options of the commands that are asked for, those, and the names of all that are known."""
     from genrescope.apps.cli.lazy import leaves, options_of
     from genrescope.apps.configuration import meant
     from genrescope.errors import ConfigurationError
@@ -172,7 +174,8 @@ def _options(context: typer.Context, asked: Sequence[str]) -> tuple[list[Option]
     else:
         found = list(leaves(root))
         known = {".".join(path) for path, _ in found}
-    return [option for path, one in found for option in options_of(one, path)], known
+    options = [option for path, one in found for option in options_of(one, path)]
+    return options, [path for path, _ in found], known
 
 
 def _option(context: typer.Context, key: str) -> tuple[tuple[str, ...], Option]:
@@ -194,7 +197,7 @@ def _option(context: typer.Context, key: str) -> tuple[tuple[str, ...], Option]:
             f"{key}: commands share {', '.join(SHARED)}{meant(name, SHARED)}; set others under "
             "their command, such as predict.top"
         )
-    options, _ = _options(context, () if shared else table)
+    options, *_ = _options(context, () if shared else table)
     known = {option.key: option for option in options if shared or option.command == tuple(table)}
     if name not in known:
         raise ConfigurationError(

@@ -75,7 +75,9 @@ def _configuration_problems(context: typer.Context) -> list[str]:
     except ConfigurationError as error:
         return [*problems, str(error)]
     commands = [".".join(path) for path, _ in found]
-    wrong = configuration.check_file(file, options, commands=commands)
+    wrong = configuration.check_file(
+        file, options, of=[path for path, _ in found], commands=commands
+    )
     return [*problems, *map(str, wrong)]
 
 

@@ -188,7 +188,7 @@ def _configure(context: Any, name: str, command: Any, arguments: Sequence[str]) 
         if below is None:
             return
         path, command = (name, below), command.commands[below]
-    settings = configuration.effective(options_of(command, path), file, commands=known)
+    settings = configuration.effective(options_of(command, path), file, of=[path], commands=known)
     used = [setting for setting in settings if setting.source != "default"]
     defaults: dict[str, Any] = {setting.option.name: setting.value for setting in used}
     for part in reversed(path):
