@@ -1,5 +1,6 @@
 // One sound, what the recogniser says of it, and why. All text goes in as text, never as markup.
-import { Plots, clock, mark } from "./plots.js";
+import { clock, mark } from "./drawing.js";
+import { Plots } from "./plots.js";
 
 const KEPT = "genrescope-tracks";
 const MOST = 20;
