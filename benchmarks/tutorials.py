@@ -336,9 +336,9 @@ class Tutorial:
         name = f"{self.page.name}, line {block.start + 1}"
         said = self._python.run(name, self._own("\n".join(block.lines)))
         printed = tidy(said, folder=self.folder, port=self._port)
-        follows = after is not None and after.kind == "text" and after.start <= block.end + 3
+        follows = after is not None and after.kind == "text" and after.start <= block.end + 5
         if after is not None and follows:
-            self._compare(block, name, after.lines, printed)
+            self._compare(after, name, after.lines, printed)
             self._new[after.start, after.end] = printed
         elif printed:
             raise TutorialError(f"{name}: prints, and no block of text follows:\n{said}")

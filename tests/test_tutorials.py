@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import os
+import re
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 if os.name != "posix":
     pytest.skip("the tutorials are run in a POSIX terminal", allow_module_level=True)
 
+from benchmarks.explanation_figures import figures
 from benchmarks.tutorial_pages import (
     TutorialError,
     check_syntax,
@@ -23,7 +28,11 @@ from benchmarks.tutorial_pages import (
 from benchmarks.tutorials import PAGES, pages, run_page
 
 from genrescope.apps.clips import fetch_clips
+from genrescope.catalog.fma_load import KNOWN_BAD
 from genrescope.errors import DownloadError
+from genrescope.learn.bundle import Bundle
+
+DOCS = PAGES.parent
 
 NEEDS = {"collector": ("nicegui",), "researcher": ("sklearn", "torch"), "developer": ("fastapi",)}
 
@@ -159,3 +168,111 @@ def test_every_console_block_of_the_pages_is_run_or_says_why() -> None:
             if block.kind == "console":
                 assert read_commands(block), f"{page.name}, line {block.start}"
             assert block.notes.get("not run", "a reason"), f"{page.name}, line {block.start}"
+
+
+# --- the pages that explain -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def card() -> dict[str, Any]:
+    return Bundle.load("default").card
+
+
+def words(page: str) -> str:
+    return " ".join((DOCS / page).read_text(encoding="utf-8").split())
+
+
+def test_the_data_cards_figures_are_the_cards(card: dict[str, Any]) -> None:
+    training, text = card["training"], words("data-card.md")
+    assert f"**{training['tracks']:,} tracks** by **{training['artists']:,} artists**" in text
+    for genre, scores in card["metrics"]["scores"]["per_genre"].items():
+        assert f"| {genre} | {scores['support']:,.0f} |" in text
+    front_end = card["front_end"]["parameters"]
+    for figure in (
+        f"`{card['name']}`, version {card['version']}",
+        f"**{training['recipe']['folds']} folds**",
+        f"seed {training['recipe']['seed']}",
+        f"{front_end['frames']} mel frames of {front_end['mel_bands']} bands, of which "
+        f"{front_end['bands_read']}, up to {front_end['top_hz'] / 1000:.0f} kHz",
+    ):
+        assert figure in text, figure
+
+
+def test_the_data_card_names_every_track_that_is_known_to_be_bad() -> None:
+    text = words("data-card.md").partition("known to be bad")[2].partition("## Licences")[0]
+    assert {int(number) for number in re.findall(r"\b\d{4,6}\b", text)} - {2231} == set(KNOWN_BAD)
+
+
+def test_the_data_cards_counts_are_those_of_the_tracks(data_dir: Path) -> None:
+    with open(data_dir / "fma" / "small_tracks.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    of = Counter(row["artist_id"] for row in rows)
+    genres = {
+        artist: {row["genre_top"] for row in rows if row["artist_id"] == artist}
+        for artist, tracks in of.items()
+        if tracks > 1
+    }
+    one = sum(len(found) == 1 for found in genres.values()) / len(genres)
+    single, text = sum(tracks == 1 for tracks in of.values()), words("data-card.md")
+    assert f"Half ({single:,}) have one track, one has {max(of.values())};" in text
+    assert f"{one:.0%} have one genre" in text.replace(" %", "%")
+    held, artists = 0, 0
+    for _, tracks in of.most_common():
+        held, artists = held + tracks, artists + 1
+        if held >= len(rows) / 4:
+            break
+    assert f"{artists} artists hold a quarter" in text
+
+
+def test_the_explanations_figures_are_the_cards(card: dict[str, Any]) -> None:
+    scores, abstention, conformal = (
+        card["metrics"]["scores"],
+        card["abstention"],
+        card["conformal"],
+    )
+    calibration, accuracy = (
+        words("explanation/calibration.md"),
+        words("explanation/why-accuracy.md"),
+    )
+    for figure in (
+        f"divided by {card['calibration']['temperature']:.2f}",
+        f"**{scores['ece']:.3f}**",
+        f"**{abstention['threshold']:.2f}** or more",
+        f"answers {100 * abstention['coverage']:.0f} % of tracks, "
+        f"{100 * abstention['accuracy_when_sure']:.0f} % of them rightly",
+        f"{100 * conformal['coverage']:.0f} % of tracks, with "
+        f"{conformal['mean_set_size']:.1f} genres",
+    ):
+        assert figure in calibration, figure
+    assert f"**{100 * scores['accuracy']:.1f} %**" in accuracy
+    for row in ("Hip-Hop", "Pop", "Electronic", "Instrumental", "Experimental"):
+        assert f"{row} {scores['per_genre'][row]['f1']:.2f}" in accuracy
+
+
+def test_the_explanations_pictures_are_drawn_from_the_card() -> None:
+    for name, text in figures().items():
+        assert (DOCS / "figures" / name).read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "quoted"),
+    [
+        ("fma-small-mfcc-study", "MLPClassifier", "36.8 % (35.2 to 38.4)"),
+        ("fma-small-mfcc-study", "SVC", "45.6 % (43.7 to 47.6)"),
+        ("networks", "cs464-cnn", "46.4 % (43.2 to 49.6)"),
+        ("networks", "vit-tiny", "36.6 % (32.2 to 40.9)"),
+    ],
+)
+def test_the_study_quotes_the_tables_it_links_to(page: str, name: str, quoted: str) -> None:
+    value, low, high = (float(number) / 100 for number in re.findall(r"\d+\.\d", quoted))
+    table = (DOCS / "results" / f"{page}.md").read_text(encoding="utf-8").replace("*", "")
+    row = next(line for line in table.splitlines() if line.startswith(f"| {name} |"))
+    assert f"{value:.3f} ({low:.3f} to {high:.3f})" in row
+    assert quoted in words("explanation/the-study.md")
+
+
+def test_the_pages_link_to_what_is_there() -> None:
+    for folder in ("tutorials", "explanation"):
+        for page in (DOCS / folder).glob("*.md"):
+            for target in re.findall(r"\]\(([^)#:]+)", page.read_text(encoding="utf-8")):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
