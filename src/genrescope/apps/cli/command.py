@@ -211,7 +211,7 @@ def _in_our_words(error: Any) -> str:
     if getattr(error, "param", None) is not None:
         return _value_error(error, message)
     if found := re.match(r"No such command '(.*?)'\.?\s*(?:Did you mean (.*?)\??)?$", message):
-        near = (found[2] or "").replace("'", "")
+        near = (found[2] or "").replace("'", "").replace(", ", " or ")
         return f"{found[1]}: no such command" + (f"; did you mean {near}?" if near else "")
     if found := re.match(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)", message):
         return f"{found[1]}: more than it takes"
