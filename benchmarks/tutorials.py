@@ -21,7 +21,8 @@ prints. An HTML comment right before a block says what a reader need not see:
     it must have printed before the page goes on, and before it is stopped.
 ``<!-- picture: SOURCE -->``
     The picture right after it is made, with --update, from SOURCE: a file, or a page (a file or
-    http address, with what to do there as ``WIDTHxHEIGHT`` and ``click:SELECTOR``).
+    http address, with what to do there as ``WIDTHxHEIGHT``, then ``click:``, ``wait:`` and
+    ``scroll:`` with a selector, + for a space).
 
 What may differ from machine to machine and from run to run is `NORMAL` in
 benchmarks/tutorial_pages.py, and nothing else may.

@@ -46,6 +46,8 @@ def clips() -> None:
         pytest.skip(f"the clips of the demonstration cannot be fetched: {error}")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # s; a minute each on a machine that does nothing else
 @pytest.mark.parametrize("page", list(pages([])), ids=lambda page: page.stem)
 def test_every_command_prints_what_the_page_shows(page: Path, clips: None) -> None:
     for module in NEEDS.get(page.stem, ()):
