@@ -117,7 +117,7 @@ FRONT_END: dict[str, Any] = {
 class TrackFeatures:
     """What the recogniser reads of one track.
 
-    Parameters
+    Attributes
     ----------
     features : np.ndarray [shape=(windows, N_FEATURES), float32]
         One row a window.

@@ -1,4 +1,4 @@
-"""The leak audit: does a split keep every artist on one side?
+"""The leak audit: whether a split keeps every artist on one side.
 
 A recogniser that has heard other tracks of the same artist knows the voice, the room and the
 mastering, and scores too high. So a split is sound only if no artist is in two parts of it.

@@ -149,7 +149,7 @@ COLUMNS: tuple[str, ...] = tuple(_SCHEMA)
 class TrackTable:
     """Tracks and what is known about them, column by column.
 
-    Parameters
+    Attributes
     ----------
     columns : mapping of str to sequence
         Columns of one length. Cells may be text, as read from a file, or values already of

@@ -162,6 +162,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         exp(-gamma * D) or exp(-gamma * sqrt(D)), where D is the mean of the squared differences
         of the features, so that gamma does not depend on their number.
     gamma : float > 0
+        How fast the kernel falls with distance.
     alpha : float > 0
         Added to the diagonal of the kernel.
     exact_rows : int

@@ -89,7 +89,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class About:
     """A track, as far as it is known without hearing it.
 
-    Parameters
+    Attributes
     ----------
     title, artist, album : str or None
         As written; "Track 01" and "Unknown artist" count as not known.

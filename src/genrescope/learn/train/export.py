@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float32]
 class Ensemble:
     """What answers together in one graph.
 
-    Parameters
+    Attributes
     ----------
     scale : FrontScale
         In front of the networks on statistics.

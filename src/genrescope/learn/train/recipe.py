@@ -37,6 +37,7 @@ from genrescope.learn.train.statnet import FrontScale, fit_front_scale
 from genrescope.learn.train.training import (
     FRAME_SETTINGS,
     FrameLearner,
+    Goal,
     NetSettings,
     StatLearner,
     TreeSettings,
@@ -76,7 +77,7 @@ class Recipe:
 class Members:
     """What one training part gave.
 
-    Parameters
+    Attributes
     ----------
     scale : FrontScale
         In front of the networks on statistics.
@@ -292,17 +293,14 @@ def train_members(
     scale = FrontScale(**run.arrays(f"{name}/scale", scaling))
     teacher, embedding = teach(run, name, train)
     targets = soft_targets(y, teacher, n_genres=len(run.genres), share=recipe.teacher_share)
+    goal = Goal(targets, y, artists, embedding)
 
     place = pick_device(device)
 
     def fit(learner: Any, label: str, settings: NetSettings, seed: int) -> dict[str, FloatArray]:
         weights = train_net(
             learner,
-            targets,
-            embedding,
-            y=y,
-            artists=artists,
-            n_views=len(views),
+            goal,
             settings=settings,
             seed=seed,
             device=place,

@@ -40,7 +40,7 @@ CLIP = 6.0  # standard deviations: one odd statistic must not drown the others
 class FrontScale:
     """Standardise, clip, project.
 
-    Parameters
+    Attributes
     ----------
     mean, scale : np.ndarray [shape=(n_features,), float32]
         ``(x - mean) * scale`` has mean 0 and standard deviation 1 on the training tracks.
