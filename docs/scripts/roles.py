@@ -17,6 +17,12 @@ class Roles(griffe.Extension):
     What the manual does not describe stays a name in code.
     """
 
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """Let errors be known by name everywhere: a function need not import what it raises."""
+        for name, member in pkg["errors"].members.items():
+            if not member.is_alias and member.is_class and name not in pkg.members:
+                pkg.set_member(name, griffe.Alias(name, member.path, parent=pkg))
+
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite the docstring of `obj`, once its scope is known."""
         if obj.docstring is not None:

@@ -46,7 +46,7 @@ def on_config(config: Any) -> Any:
 
     def there(entry: Any) -> bool:
         if isinstance(entry, dict):
-            (name, value), *_ = entry.items()
+            ((_, value),) = entry.items()
             if isinstance(value, list):
                 value[:] = [child for child in value if there(child)]
                 return bool(value)
