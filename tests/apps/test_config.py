@@ -218,7 +218,8 @@ def test_what_changes_files_is_for_the_command_line_only(
 
 def test_flags_that_write_or_remove_are_among_those() -> None:
     """One that is new and says so in its help must have been thought about."""
-    thought_of = {"export", "page", "sound", "markdown", "existing"}  # these write where --out says
+    # These write where --out or --write say.
+    thought_of = {"existing", "export", "markdown", "page", "sound", "tensorboard"}
     for path, command in leaves(get_command(app)):
         for one in command.params:
             words = set(re.findall(r"[a-z]+", (one.help or "").lower()))

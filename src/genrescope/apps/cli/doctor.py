@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _LABEL = 14  # cells
+_NARROW = 72  # cells; below, values stand under their names
 
 
 def doctor(
@@ -176,9 +177,10 @@ def _wrapped(text: str, *, first: str, indent: int) -> list[str]:
     from genrescope.apps.cli.text import printable
 
     width = width_of(sys.stdout)
-    if width is None:  # lines of a pipe have no end
-        return [first + printable(text)]
-    if width < 60:
+    whole = first + printable(text)
+    if width is None or len(whole) < width:  # lines of a pipe have no end
+        return [whole]
+    if width < _NARROW:
         indent = 4
         if len(first.strip()) and not first.strip().startswith("-"):
             return [first.rstrip(), *_wrapped(text, first=" " * indent, indent=indent)]
