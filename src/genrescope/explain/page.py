@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 from collections.abc import Sequence
@@ -71,14 +72,18 @@ def render(
         "kind": "",
         "heard": False,
     }
-    environment = jinja2.Environment(
+    return _environment().get_template(name).render(**known | values)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.FunctionLoader(template),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(name).render(**known | values)
 
 
 def policy(*scripts: str, plotly: bool = False) -> str:
