@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint docs bench clean help
+.PHONY: demo test lint docs bench chaos clean help
 
 help:
 	@echo "make demo   recognise real clips with the shipped recogniser"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint   ruff, mypy --strict, import contracts"
 	@echo "make docs   the manual, into site/index.html"
 	@echo "make bench  speed as ratios to the usual libraries"
+	@echo "make chaos  ten minutes of everything going wrong at once, then an audit"
 
 $(VENV)/core: pyproject.toml
 	@echo "Setting up $(VENV): about a minute, and 300 MB ..."
@@ -50,6 +51,13 @@ docs: $(VENV)/docs
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks
+
+# Real clips where they are, made-up ones otherwise; CHAOS_ARGS takes other options.
+CHAOS_CLIPS ?= $(wildcard $(or $(GENRESCOPE_DATA),../shared/data)/audio/fma_clips)
+CHAOS_ARGS ?= --minutes 10
+
+chaos: $(VENV)/dev
+	$(BIN)/python -m benchmarks.chaos $(CHAOS_CLIPS) $(CHAOS_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
