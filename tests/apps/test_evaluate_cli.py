@@ -109,7 +109,7 @@ def sounds(folder: Path, n: int) -> list[str]:
 def test_the_figures_are_those_of_the_bundle(run: Run, bundle: Path, tmp_path: Path) -> None:
     labels = [GENRES[i % 8] for i in range(40)]
     data = prepare(tmp_path / "data", labels)
-    result = run("--data", data, "--bundle", bundle, "--json", tmp_path / "x.json")
+    result = run("--data", data, "--bundle", bundle, "--out", tmp_path / "x.json")
     assert result.exit_code == 0
     found = json.loads((tmp_path / "x.json").read_text())
     assert set(found) >= STABLE
@@ -131,7 +131,7 @@ def test_batches_bound_the_memory(
     run: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = prepare(tmp_path / "data", [GENRES[i % 8] for i in range(20)])
-    whole = run("--data", data, "--bundle", bundle, "--json", "-").stdout
+    whole = run("--data", data, "--bundle", bundle, "--json").stdout
     sizes = []
 
     def spy(mel: Any, mfcc: Any) -> Any:
@@ -140,14 +140,14 @@ def test_batches_bound_the_memory(
 
     monkeypatch.setattr("genrescope.audio.frames.describe_prepared", spy)
     monkeypatch.setattr(command, "_BATCH", 7)
-    again = run("--data", data, "--bundle", bundle, "--json", "-").stdout
+    again = run("--data", data, "--bundle", bundle, "--json").stdout
     assert sizes == [7, 7, 6]
     assert json.loads(again)["log_loss"] == pytest.approx(json.loads(whole)["log_loss"])
 
 
 def test_without_artists_intervals_are_by_track(run: Run, bundle: Path, tmp_path: Path) -> None:
     data = prepare(tmp_path / "data", [GENRES[i % 8] for i in range(20)], artists=[""] * 20)
-    found = json.loads(run("--data", data, "--bundle", bundle, "--json", "-").stdout)
+    found = json.loads(run("--data", data, "--bundle", bundle, "--json").stdout)
     assert found["resampling"]["unit"] == "track"
     assert found["artist_weighted_accuracy"] is None
     assert found["intervals"]["accuracy"] is not None
@@ -155,7 +155,7 @@ def test_without_artists_intervals_are_by_track(run: Run, bundle: Path, tmp_path
 
 def test_the_conformal_sets_are_measured(run: Run, bundle: Path, tmp_path: Path) -> None:
     data = prepare(tmp_path / "data", [GENRES[i % 8] for i in range(30)])
-    found = json.loads(run("--data", data, "--bundle", bundle, "--json", "-").stdout)
+    found = json.loads(run("--data", data, "--bundle", bundle, "--json").stdout)
     _, p = expected(data, bundle)
     sets = (1 - p <= 0.9) | (p == p.max(axis=1, keepdims=True))
     assert found["conformal"]["mean_set_size"] == pytest.approx(sets.sum(axis=1).mean())
@@ -181,13 +181,13 @@ def test_training_figures_say_so(
 ) -> None:
     bundle = bundle_trained_on(tmp_path / "bundle", trained)
     data = prepare(tmp_path / "data", [GENRES[i % 8] for i in range(10)])
-    result = run("--data", data, "--bundle", bundle, "--json", tmp_path / "x.json")
+    result = run("--data", data, "--bundle", bundle, "--out", tmp_path / "x.json")
     overlap = json.loads((tmp_path / "x.json").read_text())["training_overlap"]
     assert (overlap["tracks"], overlap["of"]) == (tracks, 10)
     assert words in overlap["note"]
     assert words in result.stdout
     assert result.stdout.count("WARNING") == (2 if tracks else 0)
-    quiet = run("--data", data, "--bundle", bundle, "--json", "-")
+    quiet = run("--data", data, "--bundle", bundle, "--json")
     assert ("WARNING" in quiet.stderr) == bool(tracks)
 
 
@@ -197,7 +197,7 @@ def test_a_recogniser_that_was_taught_knows_its_files_by_name(run: Run, tmp_path
     manifest = tmp_path / "m.csv"
     manifest.write_text("path,genre\n" + "".join(f"{name},Rock\n" for name in names))
     found = json.loads(
-        run("--audio", manifest, "--bundle", bundle, "--workers", 0, "--json", "-").stdout
+        run("--manifest", manifest, "--bundle", bundle, "--workers", 0, "--json").stdout
     )
     overlap = found["training_overlap"]
     assert (overlap["tracks"], overlap["of"], overlap["by"]) == (1, 2, "names of files")
@@ -211,7 +211,7 @@ def test_labels_that_are_not_known_are_left_out_and_counted(
 ) -> None:
     labels = ["Rock", "hip hop", "Jazz", "Jazz", "Polka dots", "", "Techno", "FOLK", "Pop"]
     data = prepare(tmp_path / "data", labels)
-    result = run("--data", data, "--bundle", bundle, "--json", tmp_path / "x.json")
+    result = run("--data", data, "--bundle", bundle, "--out", tmp_path / "x.json")
     found = json.loads((tmp_path / "x.json").read_text())
     assert found["n"] == 5
     assert found["left_out"] == {
@@ -245,7 +245,7 @@ def test_no_label_is_known(run: Run, bundle: Path, tmp_path: Path) -> None:
 def test_genres_that_fma_does_not_have(run: Run, tmp_path: Path) -> None:
     bundle = bundle_trained_on(tmp_path / "bundle", [1], genres=("Gabber 3000", "hiphop"))
     data = prepare(tmp_path / "data", ["Gabber 3000", "Hip-Hop", "Rock"])
-    found = json.loads(run("--data", data, "--bundle", bundle, "--json", "-").stdout)
+    found = json.loads(run("--data", data, "--bundle", bundle, "--json").stdout)
     assert {g: row["support"] for g, row in found["per_genre"].items()} == {
         "Gabber 3000": 1,
         "hiphop": 1,
@@ -270,7 +270,7 @@ def test_sound_with_files_that_fail(run: Run, bundle: Path, tmp_path: Path) -> N
     rows += ["text.mp3,Rock,a9", "gone.wav,Rock,a9", "never opened.wav,Polka dots,a9"]
     manifest = tmp_path / "m.csv"
     manifest.write_text("\n".join(rows) + "\n")
-    result = run("--audio", manifest, "--bundle", bundle, "--json", tmp_path / "x.json")
+    result = run("--manifest", manifest, "--bundle", bundle, "--out", tmp_path / "x.json")
     assert result.exit_code == 1
     found = json.loads((tmp_path / "x.json").read_text())
     assert (found["n"], found["n_artists"], found["n_failed"]) == (4, 2, 2)
@@ -297,7 +297,7 @@ def test_nothing_could_be_read(run: Run, bundle: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("path,genre\ngone.wav,Rock\nlost.wav,Pop\n")
     result = run(
-        "--audio", manifest, "--bundle", bundle, "--workers", 0, "--json", tmp_path / "x.json"
+        "--manifest", manifest, "--bundle", bundle, "--workers", 0, "--out", tmp_path / "x.json"
     )
     assert result.exit_code == 1
     found = json.loads((tmp_path / "x.json").read_text())
@@ -309,7 +309,7 @@ def test_nothing_could_be_read(run: Run, bundle: Path, tmp_path: Path) -> None:
 def test_a_manifest_without_genres(run: Run, bundle: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("path,artist_id\na.wav,1\n")
-    result = run("--audio", manifest, "--bundle", bundle, fails=True)
+    result = run("--manifest", manifest, "--bundle", bundle, fails=True)
     assert isinstance(result.exception, TableError)
     assert "no column genre" in str(result.exception)
     assert "path, artist_id" in str(result.exception)
@@ -327,7 +327,7 @@ def test_sound_that_was_trained_on(run: Run, tmp_path: Path, column: str, by: st
     rows = [f"path,genre,{column or 'comment'}"]
     rows += [f"{name},Rock,{i + 2}" for i, name in enumerate(names)]
     (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
-    args = ("--audio", tmp_path / "m.csv", "--bundle", bundle, "--workers", 0, "--json", "-")
+    args = ("--manifest", tmp_path / "m.csv", "--bundle", bundle, "--workers", 0, "--json")
     overlap = json.loads(run(*args).stdout)["training_overlap"]
     assert (overlap["tracks"], overlap["of"], overlap["by"]) == (1, 2, by)
 
@@ -335,7 +335,7 @@ def test_sound_that_was_trained_on(run: Run, tmp_path: Path, column: str, by: st
 def test_real_clips(run: Run, bundle: Path, data_dir: Path) -> None:
     """The manifest of the shared clips says genre_top, as FMA does."""
     manifest = data_dir / "audio" / "fma_clips.csv"
-    found = json.loads(run("--audio", manifest, "--bundle", bundle, "--json", "-").stdout)
+    found = json.loads(run("--manifest", manifest, "--bundle", bundle, "--json").stdout)
     assert (found["n"], found["n_failed"]) == (8, 0)
     assert found["training_overlap"]["tracks"] == 0
     assert sum(map(sum, found["confusion"])) == 8
@@ -344,18 +344,18 @@ def test_real_clips(run: Run, bundle: Path, data_dir: Path) -> None:
 # --- usage and output ------------------------------------------------------
 
 
-@pytest.mark.parametrize("args", [(), ("--data", "x", "--audio", "y")])
+@pytest.mark.parametrize("args", [(), ("--data", "x", "--manifest", "y")])
 def test_exactly_one_source(run: Run, args: tuple[str, ...]) -> None:
     result = run(*args)
     assert result.exit_code == 2
-    assert "either" in result.stderr
+    assert "give one of them" in result.stderr
 
 
 def test_a_json_file_that_cannot_be_is_refused_before_the_work(run: Run, tmp_path: Path) -> None:
     for target in (tmp_path, tmp_path / "no" / "x.json"):
-        result = run("--data", "not there", "--json", target)
+        result = run("--data", "not there", "--out", target)
         assert result.exit_code == 2
-        assert "--json" in result.stderr
+        assert "--out" in result.stderr
 
 
 def test_a_missing_folder_is_an_error(run: Run, bundle: Path, tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_a_missing_folder_is_an_error(run: Run, bundle: Path, tmp_path: Path) ->
 
 def test_json_on_stdout_is_nothing_but_json(run: Run, bundle: Path, tmp_path: Path) -> None:
     data = prepare(tmp_path / "data", ["Jazz", *(GENRES[i % 8] for i in range(9))])
-    result = run("--data", data, "--bundle", bundle, "--json", "-")
+    result = run("--data", data, "--bundle", bundle, "--json")
     found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(name))
     assert found["n"] == 9
     assert "Left out: 1 track of Jazz" in result.stderr
@@ -404,7 +404,7 @@ def test_nothing_is_cut_on_a_terminal(
     narrow = Console(file=out, width=60, highlight=False, markup=False, soft_wrap=True)
     monkeypatch.setattr(command, "console", lambda *_: narrow)
     data = prepare(tmp_path / "data", ["Jazz", *(GENRES[i % 8] for i in range(9))])
-    run("--data", data, "--bundle", bundle, "--json", tmp_path / "x.json")
+    run("--data", data, "--bundle", bundle, "--out", tmp_path / "x.json")
     found = json.loads((tmp_path / "x.json").read_text())
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     assert max(map(len, lines)) <= 60

@@ -72,7 +72,7 @@ def test_two_tracks(music: Path, tmp_path: Path) -> None:
         (["silent.wav"], "louder than -80 dB"),
         (["song.wav", "--at", "99"], "there is no moment 99 s; the track has 6.0 s"),
         (["song.wav", "--seconds", "0"], "an excerpt has 0.5 to 300 seconds"),
-        (["song.wav", "--at", "1", "--at", "2"], "--at is given 2 times for 1"),
+        (["song.wav", "--at", "1", "--at", "2"], "--at: is given 2 times for 1"),
         (["song.wav", "--out", "text.mp3"], "is a file; give a folder"),
         (["song.wav", "--bundle", "nowhere"], "nowhere"),
     ],

@@ -49,7 +49,7 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["resnet"], "No such command"),
+        (["resnet"], "no such command"),
         (["compact-cnn"], "--data"),
         (["compact-cnn", "--data", "x"], "--out"),
         (["compact-cnn", "--data", "x", "--out", "y", "--folds", "1"], "--folds"),

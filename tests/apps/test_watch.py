@@ -196,7 +196,7 @@ def test_wrong_usage(tmp_path: Path, tiny: Path) -> None:
     for arguments, words in (
         ([str(tmp_path / "nowhere")], "does not exist"),
         ([str(tmp_path), "--settle", "0"], "--settle"),
-        ([], "DIR"),
+        ([], "FOLDER"),
     ):
         done = CliRunner().invoke(app, ["watch", *arguments, "--bundle", str(tiny)])
         assert done.exit_code != 0

@@ -122,7 +122,7 @@ def test_the_limits_on_the_page_are_those_of_the_service() -> None:
     for words in (
         f"`--max-mb` ({settings.max_bytes >> 20} MB)",
         f"`--max-files` ({settings.max_files})",
-        f"`--max-seconds` ({settings.max_seconds:.0f})",
+        f"`--timeout` ({settings.max_seconds:.0f})",
         f"`--queue` of them at most ({settings.queue})",
         f"`--grace` seconds ({settings.grace:.0f})",
         f"no byte for {settings.stall_seconds:.0f} s",

@@ -319,10 +319,10 @@ def _show_rich(
     from genrescope.apps.cli.render import console
 
     screen = console()
-    screen.print(Text(title, style="bold"))
+    screen.print(Text(title, style="bold"), soft_wrap=False)
     for section in sections:
         screen.print()
-        screen.print(Text(section.heading, style=section.style))
+        screen.print(Text(section.heading, style=section.style), soft_wrap=False)
         if section.rows:
             table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="dim")
             rows = [[_printable(cell) for cell in row] for row in section.shown(limit)]
@@ -342,9 +342,9 @@ def _show_rich(
                 table.add_row(*map(Text, row))
             screen.print(table, soft_wrap=False)
         if more := _more(section, limit):
-            screen.print(Text("  " + more, style="dim"))
+            screen.print(Text("  " + more, style="dim"), soft_wrap=False)
     screen.print()
-    screen.print(Text(verdict, style=f"bold {style}"))
+    screen.print(Text(verdict, style=f"bold {style}"), soft_wrap=False)
 
 
 def _more(section: _Section, limit: int | None) -> str:

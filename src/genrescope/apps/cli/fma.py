@@ -87,7 +87,7 @@ def fetch(
 
     if source is not None and url is not None:
         raise typer.BadParameter(
-            "--from and --url: exclude each other; give a file that is here, or a mirror"
+            "--from and --url: exclude each other; give --from for a file, or --url for a mirror"
         )
     file = ARCHIVES[name].file if name in ARCHIVES else name
     stages = {stage: f"{verb} {file}" for stage, verb in _VERBS.items()}

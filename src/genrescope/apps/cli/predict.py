@@ -270,10 +270,10 @@ def _predict(
         tell(f"genrescope: {batch.nothing_found()}")
         return 2
     if form == "table":
-        if progress.shown and failures and verdicts:
+        if sys.stderr.isatty() and failures and verdicts:
             tell("")
         sinks.list_failures(failures, total=done, write=tell)
-        if progress.shown:
+        if sys.stderr.isatty():  # a person, who may want nothing that moves
             _summarise(verdicts, time.monotonic() - started, recogniser, tell)
     elif failures:
         tell(f"{len(failures)} of {done} files could not be recognised; the output says why")

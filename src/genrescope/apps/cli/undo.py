@@ -41,7 +41,15 @@ def undo(
         bool, options.force("Take back, too, where genres or the file were changed since.")
     ] = False,
     split_links: options.SplitLinks = False,
-    json: options.JsonLines = False,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--jsonl",
+            "--json",
+            help="Print one JSON object a line, each as soon as its file is done.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
 ) -> None:
     """Bring back the genres that stood in files before genrescope wrote them.
 
@@ -216,7 +224,7 @@ def _print(runs: list[RunSummary], *, more: bool) -> None:
         )
     screen.print(table, soft_wrap=False)
     if len(runs) > len(shown):
-        screen.print(Text(f" and {len(runs) - len(shown)} earlier ones (--json lists all)"))
+        screen.print(Text(f" and {len(runs) - len(shown)} earlier ones (--jsonl lists all)"))
 
 
 def _state(run: RunSummary) -> str:
