@@ -434,3 +434,40 @@ def test_an_unreadable_file(file: Path) -> None:
 
 def test_errors_have_a_name() -> None:
     assert issubclass(ConfigurationError, ValueError)
+
+
+# --- the page ----------------------------------------------------------------
+
+
+def part_of_page(name: str) -> str:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    return page.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0].strip()
+
+
+def test_the_page_lists_what_the_code_knows() -> None:
+    def rows(first: str, second: str, pairs: Any) -> str:
+        lines = [f"| {first} | {second} |", "|---|---|"]
+        return "\n".join([*lines, *(f"| `{name}` | {text} |" for name, text in pairs)])
+
+    variables = configuration.VARIABLES.items()
+    assert part_of_page("variables") == rows("variable", "what it is", variables)
+    never = [(f"--{key}", why) for key, why in NEVER.items()]
+    assert part_of_page("never") == rows("option", "why", never)
+    assert part_of_page("shared") == f"{', '.join(f'`{key}`' for key in SHARED)}."
+
+
+def test_the_file_on_the_page_is_right(file: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    file.write_text(page.split("```toml\n")[1].split("```")[0])
+    assert shown("predict")["metadata"][0] is False
+    assert shown("tag")["never"][0] == ["Audiobook", "Spoken Word"]
+    assert ask("config", "show")[0] == 0
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    source = Path(configuration.__file__).parents[1]
+    read = set()
+    for path in source.rglob("*.py"):
+        read |= set(re.findall(r"[\"'](GENRESCOPE_[A-Z_]+)[\"']", path.read_text()))
+    known = set(configuration.VARIABLES) | {option.variable for option in all_options()}
+    assert read <= known, read - known
