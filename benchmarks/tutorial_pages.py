@@ -28,6 +28,7 @@ PORT = 8000  # of the service, in the pages; a free one is used
 NORMAL: tuple[tuple[str, str], ...] = (
     (r"[█▉▊▋▌▍▎▏]+", ""),  # bars repeat the number beside them
     (r"[─━═]+", "─"),  # rules are as wide as what they part
+    (r"\b\d\d:\d\d:\d\d\b", "TIME"),  # of day
     (r"\b\d+(\.\d+)?( ?(s|ms|min)\b| seconds?\b)( \d+ s\b)?", "TIME"),
     (r"\b[\d,.]+ (a|per) second\b|\b[\d.]+ files/s\b", "RATE"),
     (r"\b[\d,.]+ ?(bytes|kB|MB|GB)\b", "SIZE"),

@@ -26,7 +26,7 @@ prints. An HTML comment right before a block says what a reader need not see:
 
 What may differ from machine to machine and from run to run is `NORMAL` in
 benchmarks/tutorial_pages.py, and nothing else may.
-POSIX only: commands see a terminal of 112 columns, as a reader does.
+POSIX only: commands see a terminal of 92 columns, as a reader does.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ from benchmarks.tutorial_pages import (
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "tutorials"
-COLUMNS = 112
+COLUMNS = 92
 _PATIENCE = 180.0  # s that one command may take
 
 
