@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# With the versions that the project is tested with, where there is a lock for this version of Python.
+INSTALL := requirements/install $(BIN)/python
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: demo test lint docs bench chaos clean help
@@ -12,25 +13,25 @@ help:
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 	@echo "make docs   the manual, into site/index.html"
+	@echo "make audit  known weaknesses of the locked versions, where a database can be asked"
 	@echo "make bench  speed as ratios to the usual libraries"
 	@echo "make chaos  ten minutes of everything going wrong at once, then an audit"
 
 $(VENV)/core: pyproject.toml
 	@echo "Setting up $(VENV): about a minute, and 300 MB ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet --editable .
+	@$(INSTALL) --editable .
 	@touch $@
 
-# torch first, at the version the project is tested with, so that no other package picks a larger build.
 $(VENV)/dev: pyproject.toml $(VENV)/core
 	@echo "Installing what the tests need (torch, scikit-learn, plotly, librosa): a few minutes ..."
-	@$(PIP) install --quiet torch==2.13.0
-	@$(PIP) install --quiet --editable ".[dev]"
+	@$(INSTALL) torch
+	@$(INSTALL) --editable ".[dev]"
 	@touch $@
 
 $(VENV)/docs: pyproject.toml $(VENV)/core
 	@echo "Installing what builds the manual: a minute ..."
-	@$(PIP) install --quiet --editable ".[docs]"
+	@$(INSTALL) --editable ".[docs]"
 	@touch $@
 
 demo: $(VENV)/core
@@ -46,7 +47,7 @@ lint: $(VENV)/dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The manual is in site/index.html"
 
 bench: $(VENV)/dev
@@ -58,6 +59,13 @@ CHAOS_ARGS ?= --minutes 10
 
 chaos: $(VENV)/dev
 	$(BIN)/python -m benchmarks.chaos $(CHAOS_CLIPS) $(CHAOS_ARGS)
+
+# The versions that are installed here become the lock: after `make test` has passed with newer ones.
+lock: $(VENV)/dev $(VENV)/docs
+	$(BIN)/python requirements/lock.py
+
+audit: $(VENV)/core
+	requirements/audit $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -161,7 +161,7 @@ def notes(changelog: str) -> dict[str, str]:
     """The entries of the newest section of the changelog, by a mark of each."""
     section = re.split(r"^## ", changelog, flags=re.MULTILINE)[1]
     entries = re.findall(r"^- (?:.*\n?)(?:^  .*\n?)*", section, flags=re.MULTILINE)
-    return {_digest(" ".join(entry.split()))[:8]: entry for entry in entries}
+    return {_digest(" ".join(entry.split()))[:8]: entry.strip() for entry in entries}
 
 
 def unnoted(before: list[str], after: list[str], new_notes: str) -> list[str]:
@@ -192,7 +192,7 @@ def record() -> str:
     after, told = current(), notes(CHANGELOG.read_text("utf-8"))
     if RECORD.exists():
         before, seen = recorded()
-        new = "".join(entry for mark, entry in told.items() if mark not in seen)
+        new = "\n".join(entry for mark, entry in told.items() if mark not in seen)
         missing = unnoted(before, after, new)
         if missing:
             return (

@@ -182,7 +182,9 @@ class MissingExtraError(GenrescopeError, ImportError):
             f"{feature} needs the package {package}, which is not installed; "
             f'run: pip install "genrescope[{extra}]"'
         )
-        self.feature, self.extra, self.package = feature, extra, package
+        self.feature: str = feature
+        self.extra: str = extra
+        self.package: str = package
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders by pickle; keyword-only arguments need saying how.

@@ -63,7 +63,7 @@ def test_notes_are_those_of_the_newest_section() -> None:
     told = notes(
         "# Changelog\n\n## 0.2.0\n\n### Added\n- one\n  and more\n- two\n\n## 0.1.0\n- old\n"
     )
-    assert sorted(told.values()) == ["- one\n  and more\n", "- two\n\n"]
+    assert sorted(told.values()) == ["- one\n  and more", "- two"]
 
 
 def test_recording_refuses_what_nobody_noted(

@@ -14,8 +14,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from genrescope.audio.files import not_opened, open_regular, printable
 from genrescope.audio.mpeg import after_tags, read_at
@@ -34,6 +36,8 @@ from genrescope.errors import (
 )
 
 __all__ = ["AUDIO_SUFFIXES", "AudioFile", "AudioInfo", "audio_info", "open_audio", "read_audio"]
+
+Samples: TypeAlias = npt.NDArray[np.float32]
 
 _BLOCK = 1 << 23  # samples (of all channels) decoded at a time: 32 MiB
 _RATES = (1_000, 3_000_000)  # Hz; outside, resampling turns a small file into terabytes
@@ -96,7 +100,8 @@ class AudioFile:
         self.path = path
         self._fd, self._size = fd, size
         self._source: Source = _open_source(path, fd, size)
-        self.sr, self.channels = self._source.sr, self._source.channels
+        self.sr: int = self._source.sr
+        self.channels: int = self._source.channels
         self._n = self._source.n_samples
         self._exact = self._source.exact
         if not self._exact and self._n and self._n / self.sr > size * 8 / _MIN_BIT_RATE:
@@ -166,7 +171,7 @@ class AudioFile:
         duration: float | None = None,
         sr: int | None = None,
         mono: bool = True,
-    ) -> np.ndarray:
+    ) -> Samples:
         """Samples from a place in the file.
 
         Parameters
@@ -222,7 +227,7 @@ class AudioFile:
         y = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return y if sr is None or sr == self.sr else _resample(y, self.sr, sr)
 
-    def _blocks(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
+    def _blocks(self, start: int, stop: int | None) -> Iterator[Samples]:
         """Decoded blocks of [n, channels] from `start` on, and what they say of the end."""
         size = max(4096, _BLOCK // self.channels)
         pos = start
@@ -241,7 +246,7 @@ class AudioFile:
                     self._n, self._exact = pos, True
                 return
 
-    def _decode(self, start: int, stop: int) -> np.ndarray:
+    def _decode(self, start: int, stop: int) -> Samples:
         try:
             return self._source.read(start, stop)
         except SourceError as error:
@@ -319,7 +324,7 @@ def read_audio(
     offset: float = 0.0,
     duration: float | None = None,
     mono: bool = True,
-) -> tuple[np.ndarray, int]:
+) -> tuple[Samples, int]:
     """Decode an audio file.
 
     Parameters
@@ -444,24 +449,24 @@ def _empty(path: str) -> AudioEmptyError:
     )
 
 
-def _mix(block: np.ndarray) -> np.ndarray:
+def _mix(block: Samples) -> Samples:
     """Mean of the channels of [n, channels], as np.mean has it, some twenty times faster."""
     channels = block.shape[1]
     if channels == 1:
         return block[:, 0]
-    total: np.ndarray = block[:, 0] + block[:, 1]
+    total: Samples = block[:, 0] + block[:, 1]
     for channel in range(2, channels):
         total += block[:, channel]
     total *= np.float32(1 / channels)
     return total
 
 
-def _resample(y: np.ndarray, old: int, new: int) -> np.ndarray:
+def _resample(y: Samples, old: int, new: int) -> Samples:
     """Samples at another rate, as many as the length of `y` makes, rounded up."""
     import soxr
 
     n = math.ceil(len(y) * (new / old))
-    out: np.ndarray = soxr.resample(y, old, new, quality="HQ")
+    out: Samples = soxr.resample(y, old, new, quality="HQ")
     if len(out) >= n:
         return out[:n]
     return np.concatenate([out, np.zeros((n - len(out), *out.shape[1:]), np.float32)])

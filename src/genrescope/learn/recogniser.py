@@ -95,7 +95,7 @@ class Recogniser:
 
         self._front_end = find_front_end(bundle.card["front_end"], where=str(bundle.folder))
         self.bundle = bundle
-        self.n_windows = frames.DEFAULT_WINDOWS if n_windows is None else n_windows
+        self.n_windows: int = frames.DEFAULT_WINDOWS if n_windows is None else n_windows
         self.workers = workers
         if self.n_windows < 1:
             raise DataError(f"n_windows is {n_windows}, expected 1 or more")
@@ -109,7 +109,7 @@ class Recogniser:
         )
         self._tree = TreeHead(parts["tree"], bundle.genres) if "tree" in parts else None
         self._familiar = Familiarity(parts["familiar"]) if "familiar" in parts else None
-        self.known = KnownTracks(parts["known"]) if "known" in parts else None
+        self.known: KnownTracks | None = KnownTracks(parts["known"]) if "known" in parts else None
 
     @classmethod
     def load(
