@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genrescope.audio.scale import Threads, parse_local
@@ -19,7 +21,7 @@ from genrescope.audio.store.verify import verify
 from genrescope.audio.store.write import extract
 from genrescope.errors import DataError
 from tests.audio.scaled import MEL, audit, make_many, scaled
-from tests.audio.stores import SHORT, fill, make_music
+from tests.audio.stores import SHORT, fill, make_music, write_tone
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +118,44 @@ def test_a_store_in_memory_is_one_of_any_url(music: Path, threads: Threads) -> N
     place, file = Place(url), store.file(0, "mel")
     place.write(file, place.read(file)[:-1] + b"?")
     assert any("SHA-256" in problem for problem in verify(url).problems)
+
+
+@pytest.mark.parametrize("partitions", [0, 3])
+def test_descriptors_read_as_one_dataset_of_what_counts(
+    music: Path, tmp_path: Path, threads: Threads, partitions: int
+) -> None:
+    copy = Path(shutil.copytree(music, tmp_path / "copy"))
+    recipe = Recipe(("descriptors",), seconds=1.0)
+
+    def run() -> None:
+        if partitions:
+            scaled(copy, tmp_path / "s", threads, recipe=recipe, partitions=partitions)
+        else:
+            fill(copy, tmp_path / "s", recipe=recipe)
+
+    run()
+    write_tone(copy / "1.wav", seed=77)  # its earlier row does not count any more
+    run()
+    store = FeatureStore.open(tmp_path / "s")
+    table = store.dataset().to_table()
+    assert sorted(table["id"].to_pylist()) == sorted(store.ids.tolist())
+    expected = store.descriptors()
+    order = [table["id"].to_pylist().index(id_) for id_ in expected.ids.tolist()]
+    names = (expected.names[0], expected.names[-1])
+    for name in names:
+        found = table[name].to_numpy()[order]
+        np.testing.assert_array_equal(found, expected.values[:, expected.names.index(name)])
+    if partitions:
+        shares = dict(zip(table["id"].to_pylist(), table["partition"].to_pylist(), strict=True))
+        assert shares == {id_: partition_of(id_, partitions) for id_ in shares}
+    fill(copy, tmp_path / "mel", recipe=MEL)
+    with pytest.raises(DataError, match="no descriptors"):
+        FeatureStore.open(tmp_path / "mel").dataset()
+
+
+def test_a_dataset_of_a_store_at_a_url(music: Path, threads: Threads) -> None:
+    pytest.importorskip("fsspec")
+    recipe = Recipe(("descriptors",), seconds=1.0)
+    scaled(find_tracks(music).taken(range(3)), "memory://dataset", threads, recipe=recipe)
+    store = FeatureStore.open("memory://dataset")
+    assert sorted(store.dataset().to_table()["id"].to_pylist()) == sorted(store.ids.tolist())

@@ -25,6 +25,7 @@ from genrescope.errors import DataError
 __all__ = [
     "HEADER",
     "PARTS",
+    "descriptor_dataset",
     "descriptor_parquet",
     "npy_header",
     "part_file",
@@ -149,3 +150,53 @@ def read_descriptors(place: Place, file: str) -> npt.NDArray[np.float32]:
         ) from error
     values: npt.NDArray[np.float32] = np.stack(columns, axis=1)
     return values
+
+
+def descriptor_dataset(
+    place: Place,
+    whole: Sequence[str],
+    mixed: Sequence[tuple[str, Sequence[int]]],
+    *,
+    partitioned: bool,
+) -> Any:
+    """A pyarrow dataset over files of descriptors.
+
+    Parameters
+    ----------
+    place : Place
+        The store.
+    whole : sequence of str
+        Files below it of which every row counts.
+    mixed : sequence of (str, sequence of int)
+        Files of which only these rows do; they are read now.
+    partitioned : bool
+        Whether ``partition=N`` in the names of files is a column.
+    """
+    pa = import_pyarrow()
+    import pyarrow.dataset
+
+    ds = pyarrow.dataset
+    schema = pa.schema([("id", pa.string()), *((name, pa.float32()) for name in DESCRIPTOR_NAMES)])
+    hive = None
+    if partitioned:
+        schema = schema.append(pa.field("partition", pa.int32()))
+        hive = ds.partitioning(pa.schema([("partition", pa.int32())]), flavor="hive")
+    system, root = place.filesystem()
+    found = ds.dataset(
+        [f"{root}/{file}" for file in whole],
+        schema=schema,
+        format="parquet",
+        filesystem=system,
+        partitioning=hive,
+        partition_base_dir=root,
+    )
+    if not mixed:
+        return found
+    tables = []
+    for file, rows in mixed:
+        table = pa.parquet.ParquetFile(pa.BufferReader(place.read(file))).read().take(sorted(rows))
+        if partitioned:
+            number = int(file.partition("/")[0].partition("=")[2])
+            table = table.append_column("partition", pa.array([number] * len(rows), pa.int32()))
+        tables.append(table)
+    return ds.dataset([found, ds.dataset(pa.concat_tables(tables))])

@@ -73,6 +73,10 @@ class Place:
         """A folder in this one."""
         return Place(f"{self.url}/{name}" if self.local is None else self.local / name)
 
+    def filesystem(self) -> tuple[Any, str]:
+        """What pyarrow reads from: a file system (None: of this machine), and the folder in it."""
+        return (None, str(self.local)) if self.local is not None else (self._fs, self._root)
+
     def read(self, name: str) -> bytes:
         """All of a file.
 

@@ -31,7 +31,13 @@ from genrescope.audio.descriptors import DESCRIPTOR_NAMES
 from genrescope.audio.store.description import DESCRIPTION, PARTITIONED, open_description
 from genrescope.audio.store.journal import Failure, Journal, Row
 from genrescope.audio.store.partitions import read_all, read_catalogues
-from genrescope.audio.store.parts import PARTS, part_file, read_array, read_descriptors
+from genrescope.audio.store.parts import (
+    PARTS,
+    descriptor_dataset,
+    part_file,
+    read_array,
+    read_descriptors,
+)
 from genrescope.audio.store.place import Place, is_url
 from genrescope.audio.store.recipe import Recipe, to_decibels
 from genrescope.audio.store.sources import Catalogue
@@ -281,6 +287,40 @@ class FeatureStore:
             rows = np.flatnonzero(part == number)
             values[rows] = read_descriptors(self.place, self.file(number, "descriptors"))[at[rows]]
         return DescriptorTable(self.ids[chosen], DESCRIPTOR_NAMES, values)
+
+    def dataset(self) -> Any:
+        """The descriptors of all tracks as one pyarrow dataset, to be read in pieces.
+
+        Returns
+        -------
+        pyarrow.dataset.Dataset
+            Columns ``id`` and the 518 descriptors; of a store of partitions also ``partition``,
+            by which whole files are left out. It is over the files of the store: only parts of
+            which rows were replaced since are read now, without those.
+
+        Raises
+        ------
+        DataError
+            If the store has no descriptors, or a file is damaged.
+        MissingExtraError
+            If pyarrow is not installed.
+
+        Examples
+        --------
+        >>> store = FeatureStore.open("features")  # doctest: +SKIP
+        >>> store.dataset().to_table(columns=["id", "mfcc_mean_01"])  # doctest: +SKIP
+        """
+        self._require("descriptors")
+        live = np.bincount(self._part, minlength=len(self.journal.parts)).tolist()
+        whole, mixed = [], []
+        for part in self.journal.parts:
+            if part.ids and live[part.number]:
+                file = self.file(part.number, "descriptors")
+                if live[part.number] == len(part.ids):
+                    whole.append(file)
+                else:
+                    mixed.append((file, self._at[self._part == part.number].tolist()))
+        return descriptor_dataset(self.place, whole, mixed, partitioned=self.partitions > 0)
 
     def prepared(self, indices: Indices = None) -> PreparedData:
         """The frames as training and evaluation take them.
