@@ -338,6 +338,8 @@ def _encode(path: Path, sound: np.ndarray, *, container: str, codec: str) -> boo
             stream.layout = "mono"
             kind = stream.codec.audio_formats[0]
             stream.format = kind
+            stream.bit_rate = 128_000  # WMA has no usual one
+            stream.codec_context.open()  # it knows the size of its frames from then on
             resampler = av.AudioResampler(format=kind, layout="mono", rate=_RATE)
             whole = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(sound[None, :], dtype=np.float32), format="fltp", layout="mono"
@@ -347,7 +349,7 @@ def _encode(path: Path, sound: np.ndarray, *, container: str, codec: str) -> boo
             for frame in resampler.resample(whole):
                 frame.pts = None
                 fifo.write(frame)
-            for frame in fifo.read_many(stream.frame_size or 1024, partial=True):
+            for frame in fifo.read_many(stream.codec_context.frame_size or 1024, partial=True):
                 file.mux(stream.encode(frame))
             file.mux(stream.encode(None))
     except (av.FFmpegError, ValueError, OSError):

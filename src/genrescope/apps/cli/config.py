@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options as common
 from genrescope.apps.cli.command import Family
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ def show(
             "that are set.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: common.Json = False,
 ) -> None:
     """Show what options are set to, and where that comes from.
 
     An option is what the command line says; else the environment; else the file; else its
     default.
 
-    Exit codes: 0 done, 2 something is set wrongly.
+    Exit codes: 0 done, 2 wrong usage or nothing to do.
 
     Examples:
 
@@ -80,6 +81,8 @@ def show(
 def path() -> None:
     """Print where the file is, or would be.
 
+    Exit codes: 0 done, 2 wrong usage or nothing to do.
+
     Examples:
 
       genrescope config path
@@ -103,7 +106,7 @@ def set_value(
 
     Comments and everything else in the file stay as they are.
 
-    Exit codes: 0 done, 2 there is no such option, or it cannot be that.
+    Exit codes: 0 done, 2 wrong usage or nothing to do.
 
     Examples:
 
@@ -127,7 +130,7 @@ def set_value(
 def unset(context: typer.Context, key: _Key) -> None:
     """Take a value out of the file.
 
-    Exit codes: 0 done, 1 it was not set, 2 there is no such option.
+    Exit codes: 0 done, 1 it was not set, 2 wrong usage or nothing to do.
 
     Examples:
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genrescope.apps.cli import options
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -21,7 +23,7 @@ _NARROW = 72  # cells; below, values stand under their names
 
 def doctor(
     context: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: options.Json = False,
     clean: Annotated[
         bool,
         typer.Option(
@@ -37,7 +39,7 @@ def doctor(
     What it prints has no name of a user and no home folder in it, so that it can be pasted into
     a report.
 
-    Exit codes: 0 all is well, 1 something is wrong, 2 wrong usage.
+    Exit codes: 0 all is well, 1 something is wrong, 2 wrong usage or nothing to do.
 
     Examples:
 
