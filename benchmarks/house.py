@@ -75,7 +75,8 @@ def read_module(path: Path, *, root: Path) -> Module:
         if token.type not in _SILENT:
             code.update(range(token.start[0], token.end[0] + 1))
     name = path.relative_to(root).as_posix()
-    return Module(name, len(text.splitlines()), len(code - silent), tuple(_wide(tree)))
+    wide = _wide(tree, commands=name.startswith("src/genrescope/apps/cli/"))
+    return Module(name, len(text.splitlines()), len(code - silent), tuple(wide))
 
 
 def _docstring_lines(tree: ast.AST) -> Iterator[int]:
@@ -86,22 +87,17 @@ def _docstring_lines(tree: ast.AST) -> Iterator[int]:
                 yield from range(first.lineno, (first.end_lineno or first.lineno) + 1)
 
 
-def _wide(tree: ast.AST) -> Iterator[str]:
+def _wide(tree: ast.AST, *, commands: bool) -> Iterator[str]:
     """Functions of too many arguments, but for commands, of which each argument is an option."""
     for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_command(node):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+            commands and not node.name.startswith("_")
+        ):
             continue
         given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         count = sum(one.arg not in {"self", "cls"} for one in given)
         if count > MOST_ARGUMENTS:
             yield f"{node.name} ({count})"
-
-
-def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    called = (one.func if isinstance(one, ast.Call) else one for one in node.decorator_list)
-    return any(
-        isinstance(one, ast.Attribute) and one.attr in {"command", "callback"} for one in called
-    )
 
 
 def read_tree(root: Path) -> list[Module]:

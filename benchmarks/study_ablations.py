@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from genrescope.audio import frames
 from genrescope.catalog.storage import atomic
 from genrescope.learn.card_parts import cross_cooled
-from genrescope.learn.evaluate import Scores, paired_difference, score
+from genrescope.learn.evaluate import Scores, score
+from genrescope.learn.paired import paired_difference
 from genrescope.learn.train.recipe import Recipe, Run, teach
 from genrescope.learn.train.statnet import FrontScale, fit_front_scale
-from genrescope.learn.train.training import NetSettings, StatLearner, soft_targets, train_net
+from genrescope.learn.train.training import Goal, NetSettings, StatLearner, soft_targets, train_net
 
 Floats = NDArray[np.float64]
 SEEDS = (0,)
@@ -125,13 +126,10 @@ class Study:
         y = run.y[train]
         learner = StatLearner(mine, settings=variant.settings, device=torch.device("cpu"))
         share = variant.teacher_share
+        targets = soft_targets(y, teacher if share else None, n_genres=len(run.genres), share=share)
         weights = train_net(
             learner,
-            soft_targets(y, teacher if share else None, n_genres=len(run.genres), share=share),
-            embedding,
-            y=y,
-            artists=self.artists[train],
-            n_views=mine.shape[1],
+            Goal(targets, y, self.artists[train], embedding),
             settings=variant.settings,
             seed=seed,
             device=torch.device("cpu"),

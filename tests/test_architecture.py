@@ -92,8 +92,12 @@ def test_lines_and_arguments_are_counted(tmp_path: Path) -> None:
     path.write_text(
         '"""Two\nlines."""\n\n# a comment\nx = """of\ncode"""\n\n\n'
         "def wide(self, a, b, c, *, d, e, f, g):\n    return a\n\n\n"
-        "@app.command()\ndef command(a, b, c, d, e, f, g):\n    pass\n"
+        "def command(a, b, c, d, e, f, g):\n    pass\n"
     )
     found = house.read_module(path, root=tmp_path)
-    assert (found.area, found.lines, found.code) == ("learn", 15, 7)
-    assert found.wide == ("wide (7)",)
+    assert (found.area, found.lines, found.code) == ("learn", 14, 6)
+    assert found.wide == ("wide (7)", "command (7)")
+    command = tmp_path / "src" / "genrescope" / "apps" / "cli" / "one.py"
+    command.parent.mkdir(parents=True)
+    command.write_text(path.read_text())
+    assert house.read_module(command, root=tmp_path).wide == ()

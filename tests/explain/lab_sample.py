@@ -16,11 +16,11 @@ from genrescope.explain.maps.drawn import Map, Projection
 from genrescope.explain.maps.quality import MapQuality
 from genrescope.explain.report.reference import REFERENCES
 from genrescope.explain.report.result import LabResult
-from genrescope.learn.evaluate import paired_difference
 from genrescope.learn.lab.compare import ModelRun, make_protocol
-from genrescope.learn.lab.ensembles import EnsembleGain
+from genrescope.learn.lab.gains import EnsembleGain
 from genrescope.learn.lab.leaderboard import leaderboard
 from genrescope.learn.lab.tabular import TabularData
+from genrescope.learn.paired import paired_difference
 
 FMA = ("Electronic", "Experimental", "Folk", "Hip-Hop", "Instrumental", "International", "Pop",
        "Rock")  # fmt: skip

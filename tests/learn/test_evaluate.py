@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from genrescope.errors import DataError
-from genrescope.learn.evaluate import (
-    METRICS,
-    Scores,
-    expected_calibration_error,
-    paired_difference,
-    score,
-)
+from genrescope.learn.evaluate import METRICS, Scores, expected_calibration_error, score
+from genrescope.learn.paired import paired_difference
 
 GENRES = ("Electronic", "Folk", "Hip-Hop", "Pop", "Rock")
 K = len(GENRES)

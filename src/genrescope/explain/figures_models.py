@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from genrescope.explain.confusion import Confusion
     from genrescope.explain.importance.types import Importance, TrackExplanation
     from genrescope.learn.evaluate import Scores
-    from genrescope.learn.lab.ensembles import EnsembleGain
+    from genrescope.learn.lab.gains import EnsembleGain
     from genrescope.learn.lab.leaderboard import Leaderboard
 
 __all__ = [

@@ -37,7 +37,8 @@ from genrescope.explain.report.result import LabResult
 from genrescope.explain.report.summary import summary
 from genrescope.explain.report.writing import ReportPaths, write_report
 from genrescope.learn.lab.compare import ModelRun, run_models
-from genrescope.learn.lab.ensembles import ensemble_gains, ensemble_runs
+from genrescope.learn.lab.ensembles import ensemble_runs
+from genrescope.learn.lab.gains import ensemble_gains
 from genrescope.learn.lab.leaderboard import leaderboard
 from genrescope.learn.lab.presets import classifiers
 from genrescope.learn.lab.protocol import Protocol, make_protocol

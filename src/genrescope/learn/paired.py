@@ -18,10 +18,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genrescope.learn.evaluate import PairedDifference
-from genrescope.learn.resampling import Floats, artist_units, interval, resamples, sum_by_unit
+from genrescope.learn.resampling import (
+    Floats,
+    artist_units,
+    check_predictions,
+    interval,
+    resamples,
+    sum_by_unit,
+)
 
-__all__ = ["Selection", "compare_with_first", "difference_to_dict", "holm", "mcnemar_mid_p"]
+__all__ = [
+    "PairedDifference",
+    "Selection",
+    "compare_with_first",
+    "difference_to_dict",
+    "holm",
+    "mcnemar_mid_p",
+    "paired_difference",
+]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Accuracy of recogniser a minus that of b on the same tracks.
+
+    ``low`` and ``high`` are the ends of its 95 % interval, NaN where there is only one unit.
+    """
+
+    difference: float
+    low: float
+    high: float
+    a: float
+    b: float
+    n: int
+    n_units: int
+    resampled: str  # "artist" or "track"
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return bool(self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -84,6 +120,64 @@ class Selection:
     def to_dict(self) -> dict[str, Any]:
         """All of it and the sentence, JSON-clean."""
         return {**asdict(self), "sentence": self.sentence}
+
+
+def paired_difference(
+    y: ArrayLike,
+    p_a: ArrayLike,
+    p_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> PairedDifference:
+    """Accuracy of a minus accuracy of b on the same tracks, with its interval.
+
+    Comparing two intervals that were made apart wastes the pairing; this resamples the
+    differences, by artist.
+
+    Parameters
+    ----------
+    y : array-like [shape=(n,), int]
+        True genres.
+    p_a, p_b : array-like [shape=(n, k), float]
+        Probabilities of the two recognisers.
+    groups, n_boot, seed
+        As in :func:`genrescope.learn.evaluate.score`.
+
+    Returns
+    -------
+    PairedDifference
+
+    Raises
+    ------
+    DataError
+        As :func:`genrescope.learn.evaluate.score`.
+    """
+    k = np.shape(p_a)[1] if np.ndim(p_a) == 2 else 0
+    truth, a = check_predictions(y, p_a, k=k)
+    _, b = check_predictions(y, p_b, k=k)
+    units, n_artists, _ = artist_units(groups, n=len(truth))
+    right = np.stack([a.argmax(axis=1) == truth, b.argmax(axis=1) == truth], axis=1).astype(float)
+    table = np.column_stack([right[:, 0] - right[:, 1], np.ones(len(truth))])
+    by_unit = sum_by_unit(table, units)
+    draws = []
+    if len(by_unit) > 1:
+        for weights in resamples(len(by_unit), n_boot=n_boot, seed=seed):
+            total = weights @ by_unit
+            draws.append(total[:, 0] / total[:, 1])
+    difference = float(table[:, 0].mean())
+    low, high = interval(draws, point=difference) or (np.nan, np.nan)
+    return PairedDifference(
+        difference=difference,
+        low=low,
+        high=high,
+        a=float(right[:, 0].mean()),
+        b=float(right[:, 1].mean()),
+        n=len(truth),
+        n_units=len(by_unit),
+        resampled="artist" if n_artists else "track",
+    )
 
 
 def mcnemar_mid_p(a: ArrayLike, b: ArrayLike) -> float:
@@ -164,7 +258,7 @@ def compare_with_first(
 ) -> tuple[list[PairedDifference], Selection | None]:
     """The first classifier minus each, and what choosing it was worth, from one set of resamples.
 
-    The resamples are those of :func:`genrescope.learn.evaluate.paired_difference`.
+    The resamples are those of :func:`paired_difference`.
 
     Parameters
     ----------

@@ -18,7 +18,8 @@ from sklearn.ensemble import VotingClassifier
 from genrescope.errors import DataError
 from genrescope.learn.lab.combine import hard_votes, mixture_weights
 from genrescope.learn.lab.compare import ModelRun, Protocol
-from genrescope.learn.lab.ensembles import best_elsewhere, ensemble_gains, ensemble_runs
+from genrescope.learn.lab.ensembles import ensemble_runs
+from genrescope.learn.lab.gains import best_elsewhere, ensemble_gains
 from genrescope.learn.lab.presets import FIFTEEN
 from genrescope.learn.lab.tabular import TabularData
 

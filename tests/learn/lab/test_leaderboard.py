@@ -15,11 +15,10 @@ from scipy.stats import binom
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from genrescope.errors import DataError
-from genrescope.learn.evaluate import paired_difference
 from genrescope.learn.lab.compare import ModelRun, Protocol
 from genrescope.learn.lab.leaderboard import leaderboard, scored_groups
 from genrescope.learn.lab.tabular import TabularData
-from genrescope.learn.paired import holm, mcnemar_mid_p
+from genrescope.learn.paired import holm, mcnemar_mid_p, paired_difference
 
 K = 4
 

@@ -21,6 +21,7 @@ from genrescope.learn.train.statnet import FrontScale, fit_front_scale
 from genrescope.learn.train.training import (
     FRAME_SETTINGS,
     FrameLearner,
+    Goal,
     NetSettings,
     StatLearner,
     TreeSettings,
@@ -66,32 +67,27 @@ def train_statistics(
     seed: int = 0,
     settings: NetSettings = SMALL,
     embedding: bool = True,
-    **changes: Any,
+    artists: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     known = ~tracks.new
-    arguments: dict[str, Any] = {
-        "y": tracks.y[known],
-        "artists": tracks.artists[known],
-        "n_views": 1,
-        "settings": settings,
-        "seed": seed,
-        "device": CPU,
-        **changes,
-    }
     learner = StatLearner(tracks.z[known][:, None], settings=settings, device=CPU)
-    targets = soft_targets(tracks.y[known], None, n_genres=len(GENRES))
-    return train_net(learner, targets, tracks.embedding[known] if embedding else None, **arguments)
+    goal = goal_of(tracks, known, embedding=tracks.embedding[known] if embedding else None)
+    if artists is not None:
+        goal = replace(goal, artists=artists)
+    return train_net(learner, goal, settings=settings, seed=seed, device=CPU)
+
+
+def goal_of(tracks: Tracks, rows: Any = slice(None), *, embedding: Any = None) -> Goal:
+    """Labels of some tracks, and an embedding to imitate."""
+    targets = soft_targets(tracks.y[rows], None, n_genres=len(GENRES))
+    return Goal(targets, tracks.y[rows], tracks.artists[rows], embedding)
 
 
 def train_frames(tracks: Tracks, *, seed: int = 0, epochs: int = 1) -> dict[str, np.ndarray]:
     known = ~tracks.new
     return train_net(
         FrameLearner([tracks.x[known]], device=CPU),
-        soft_targets(tracks.y[known], None, n_genres=len(GENRES)),
-        tracks.embedding[known],
-        y=tracks.y[known],
-        artists=tracks.artists[known],
-        n_views=1,
+        goal_of(tracks, known, embedding=tracks.embedding[known]),
         settings=replace(FRAME_SETTINGS, epochs=epochs, batch=16, held_out=0.1),
         seed=seed,
         device=CPU,
@@ -176,11 +172,7 @@ def watched(tracks: Tracks, *, seed: int, n_views: int = 1, **changes: Any) -> W
     learner = Watching(views, settings=settings, device=CPU)
     train_net(
         learner,
-        soft_targets(tracks.y, None, n_genres=len(GENRES)),
-        None,
-        y=tracks.y,
-        artists=tracks.artists,
-        n_views=n_views,
+        goal_of(tracks),
         settings=settings,
         seed=seed,
         device=CPU,
@@ -234,6 +226,8 @@ class Scripted:
     def __init__(self, y: np.ndarray, losses: list[float]) -> None:
         self.y, self.losses, self.epoch = y, losses, 0
 
+    n_views = 1
+
     def build(self, *, n_genres: int, n_teacher: int) -> Any:
         assert (n_genres, n_teacher) == (2, 0)
         return self.Net()
@@ -257,11 +251,7 @@ def scripted(losses: list[float], **changes: Any) -> tuple[int, list[dict[str, f
     told: list[dict[str, float]] = []
     kept = train_net(
         Scripted(y, losses),
-        soft_targets(y, None, n_genres=2),
-        None,
-        y=y,
-        artists=np.repeat(np.arange(20), 2),
-        n_views=1,
+        Goal(soft_targets(y, None, n_genres=2), y, np.repeat(np.arange(20), 2)),
         settings=replace(SMALL, epochs=len(losses), **changes),
         seed=0,
         device=CPU,
@@ -307,11 +297,7 @@ def test_values_that_are_not_finite_in_what_is_held_out(tracks: Tracks) -> None:
     with pytest.raises(TrainingError, match="held-out"):
         train_net(
             StatLearner(z[:, None], settings=SMALL, device=CPU),
-            soft_targets(tracks.y, None, n_genres=len(GENRES)),
-            None,
-            y=tracks.y,
-            artists=tracks.artists,
-            n_views=1,
+            goal_of(tracks),
             settings=SMALL,
             seed=0,
             device=CPU,
@@ -356,11 +342,7 @@ def test_the_embedding_is_imitated(tracks: Tracks, weight: float, low: float, hi
     learner = Remembering(tracks.z[known][:, None], settings=settings, device=CPU)
     train_net(
         learner,
-        soft_targets(tracks.y[known], None, n_genres=len(GENRES)),
-        tracks.embedding[known],
-        y=tracks.y[known],
-        artists=tracks.artists[known],
-        n_views=1,
+        goal_of(tracks, known, embedding=tracks.embedding[known]),
         settings=settings,
         seed=0,
         device=CPU,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from genrescope.explain.maps.drawn import Map
     from genrescope.explain.report.reference import Reference
     from genrescope.learn.lab.compare import ModelRun
-    from genrescope.learn.lab.ensembles import EnsembleGain
+    from genrescope.learn.lab.gains import EnsembleGain
     from genrescope.learn.lab.leaderboard import Leaderboard, LeaderRow
     from genrescope.learn.lab.protocol import Protocol
     from genrescope.learn.lab.tabular import TabularData

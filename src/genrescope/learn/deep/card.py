@@ -19,8 +19,9 @@ from genrescope.learn.card_parts import (
 )
 from genrescope.learn.deep.data import FrameData
 from genrescope.learn.deep.plan import Plan
-from genrescope.learn.deep.record import versions
+from genrescope.learn.deep.record import PACKAGES
 from genrescope.learn.evaluate import Scores
+from genrescope.learn.provenance import versions
 
 __all__ = ["Judged", "network_card"]
 
@@ -104,7 +105,7 @@ def network_card(
                 **dataclasses.asdict(plan.settings),
             },
             "epochs": best_epoch,
-            "packages": versions(),
+            "packages": versions(PACKAGES),
         },
         "metrics": {
             "protocol": f"{len(judged.folds)} of {plan.folds} folds of the training tracks, "

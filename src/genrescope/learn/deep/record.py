@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from genrescope import __version__
 from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, TrainingError
+from genrescope.learn.provenance import flat, versions
 
-__all__ = ["RECORD", "Folder", "git_revision", "versions"]
+__all__ = ["PACKAGES", "RECORD", "Folder", "git_revision"]
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
 RECORD = "run.json"
 LOG = "log.jsonl"
-_PACKAGES = ("numpy", "torch", "safetensors", "onnx", "onnxruntime")
+PACKAGES = ("numpy", "torch", "safetensors", "onnx", "onnxruntime")
 
 
 class Folder:
@@ -68,7 +67,7 @@ class Folder:
             **(notes or {}),
             "genrescope": __version__,
             "git": git_revision(),
-            "packages": versions(),
+            "packages": versions(PACKAGES),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         try:
@@ -113,17 +112,6 @@ def read_record(path: Path) -> dict[str, Any]:
     return found
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on, as far as it is installed."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def git_revision(of: Path | None = None) -> dict[str, Any] | None:
     """The git revision of this code.
 
@@ -165,20 +153,10 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     found = []
     if before.get("data_sha256") != now["data_sha256"]:
         found.append("its data is other data")
-    old, new = _flat({k: before.get(k) for k in now}), _flat(now)
+    old, new = flat({k: before.get(k) for k in now}), flat(now)
     found += [
         f"it has {key} {old.get(key)}, not {new.get(key)}"
         for key in sorted({*old, *new})
         if key != "data_sha256" and old.get(key) != new.get(key)
     ]
     return found
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix.rstrip("."): value}
-    return {
-        key: item
-        for name, part in value.items()
-        for key, item in _flat(part, f"{prefix}{name}.").items()
-    }

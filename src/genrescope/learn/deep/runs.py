@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from genrescope.errors import DataError
 from genrescope.learn.calibrate import apply_temperature
-from genrescope.learn.evaluate import paired_difference
+from genrescope.learn.paired import paired_difference
 
 __all__ = ["RunRow", "SeedRow", "compare_runs", "find_runs", "over_seeds", "read_run"]
 

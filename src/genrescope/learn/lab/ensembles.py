@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DataError
-from genrescope.learn.evaluate import PairedDifference, paired_difference
 from genrescope.learn.lab.combine import (
     BEST_FEW,
     FLOOR,
@@ -34,24 +32,16 @@ from genrescope.learn.lab.combine import (
     Part,
     answer_all,
     hard_votes,
-    most_accurate,
     soft_best,
     soft_weights,
     stack,
 )
 from genrescope.learn.lab.compare import ModelRun, Protocol
-from genrescope.learn.lab.leaderboard import scored_groups
 from genrescope.learn.lab.presets import FIFTEEN
 from genrescope.learn.lab.tabular import TabularData
-from genrescope.learn.paired import difference_to_dict
 from genrescope.learn.resampling import Floats, check_predictions
 
-__all__ = [
-    "EnsembleGain",
-    "best_elsewhere",
-    "ensemble_gains",
-    "ensemble_runs",
-]
+__all__ = ["answers_of", "ensemble_runs", "parts_of", "usable"]
 
 _READING = (
     "The study does not say which of its fifteen models voted; taken here as {which}, in the order "
@@ -61,67 +51,6 @@ _NO_ROWS = (
     "There are no held-out answers on other rows than the scored ones to fit it on: use folds, or "
     "a split with validation rows."
 )
-
-
-@dataclass(frozen=True)
-class EnsembleGain:
-    """What an ensemble adds to its members; accuracies, on the same tracks.
-
-    Attributes
-    ----------
-    key, name : str
-        Of the ensemble.
-    members : tuple of str
-        Keys of the models that it is made of.
-    best_member, best_name : str
-        Key and name of the most accurate of the models that it could use, found on the scored
-        tracks. That choice flatters the member, so ``gain`` is on the low side.
-    gain : PairedDifference
-        Ensemble minus best member, interval by artist.
-    chosen : tuple of str
-        For each fold, the most accurate of these models on the other folds: what someone would
-        have taken who had not seen the fold. Empty where there are no other rows to choose on.
-    gain_chosen : PairedDifference or None
-        Ensemble minus the models so chosen; None where there are none.
-    """
-
-    key: str
-    name: str
-    members: tuple[str, ...]
-    best_member: str
-    best_name: str
-    gain: PairedDifference
-    chosen: tuple[str, ...] = ()
-    gain_chosen: PairedDifference | None = None
-
-    @property
-    def sentence(self) -> str:
-        """The gain in words, in points (hundredths of accuracy)."""
-        found, points = self.gain, round(100 * self.gain.difference, 1)
-        where = (
-            f"{abs(points):.1f} points {'below' if points < 0 else 'above'}"
-            if points
-            else "level with"
-        )
-        text = f"{self.name} reaches {found.a:.3f}, {where} its best member {self.best_name}"
-        if found.low != found.low:
-            return text + "."
-        verdict = "" if found.significant else ", which these tracks do not tell from no gain"
-        return text + f" ({100 * found.low:+.1f} to {100 * found.high:+.1f}){verdict}."
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it and the sentence, JSON-clean."""
-        return {
-            "key": self.key,
-            "name": self.name,
-            "members": list(self.members),
-            "best_member": self.best_member,
-            "best_name": self.best_name,
-            "gain": difference_to_dict(self.gain),
-            "chosen": list(self.chosen),
-            "gain_chosen": difference_to_dict(self.gain_chosen),
-            "sentence": self.sentence,
-        }
 
 
 def ensemble_runs(
@@ -171,7 +100,7 @@ def ensemble_runs(
     DataError
         Probabilities that do not fit the rows.
     """
-    models = _models(data, protocol, runs)
+    models = usable(data, protocol, runs)
     failed = tuple(r.name for r in runs if r.family != "ensemble" and r.probabilities is None)
     lost = (f"Left out because they failed: {', '.join(failed)}.",) if failed else ()
     made: list[ModelRun] = []
@@ -216,111 +145,10 @@ def ensemble_runs(
     return tuple(made)
 
 
-def ensemble_gains(
-    data: TabularData,
-    protocol: Protocol,
-    ensembles: Sequence[ModelRun],
-    runs: Sequence[ModelRun],
-    *,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> tuple[EnsembleGain, ...]:
-    """Compare each ensemble with the best of the models that it could use.
-
-    Parameters
-    ----------
-    data, protocol, runs
-        As in :func:`ensemble_runs`.
-    ensembles : sequence of ModelRun
-        What it returned; those that failed are passed over.
-    n_boot, seed : int
-        Of the intervals.
-
-    Returns
-    -------
-    tuple of EnsembleGain
-        In the order of ``ensembles``.
-
-    Raises
-    ------
-    DataError
-        Probabilities that do not fit the rows, or an ensemble of models that are not given.
-    """
-    models = _models(data, protocol, runs)
-    y, groups = data.y[protocol.scored], scored_groups(data, protocol)
-    gains = []
-    for run in ensembles:
-        if run.probabilities is None:
-            continue
-        candidates = tuple(run.settings.get("candidates", run.members))
-        absent = [key for key in candidates if key not in models]
-        if absent or not candidates:
-            raise DataError(
-                f"{run.key} is made of {', '.join(absent) or 'no models'}, not among the runs "
-                "given; give the runs that it was made from"
-            )
-        pool = [models[key] for key in candidates]
-        right = [float((_p(model).argmax(axis=1) == y).mean()) for model in pool]
-        best = pool[int(np.argmax(right))]
-        elsewhere = best_elsewhere(data, protocol, pool)
-        against = (
-            None
-            if elsewhere is None
-            else paired_difference(
-                y, run.probabilities, elsewhere[1], groups, n_boot=n_boot, seed=seed
-            )
-        )
-        gains.append(
-            EnsembleGain(
-                key=run.key,
-                name=run.name,
-                members=run.members,
-                best_member=best.key,
-                best_name=best.name,
-                gain=paired_difference(
-                    y, run.probabilities, _p(best), groups, n_boot=n_boot, seed=seed
-                ),
-                chosen=() if elsewhere is None else elsewhere[0],
-                gain_chosen=against,
-            )
-        )
-    return tuple(gains)
-
-
-def best_elsewhere(
-    data: TabularData,
-    protocol: Protocol,
-    runs: Sequence[ModelRun],
-) -> tuple[tuple[str, ...], Floats] | None:
-    """For each fold the answers of the model that is most accurate on the other folds.
-
-    Parameters
-    ----------
-    data, protocol
-        As in :func:`ensemble_runs`.
-    runs : sequence of ModelRun
-        Models to choose from, none of which failed.
-
-    Returns
-    -------
-    chosen : tuple of str
-        Key of the model of each fold.
-    probabilities : np.ndarray [shape=(n_scored, k), float64]
-        Its answers there.
-        None in place of both where there are no other rows.
-    """
-
-    parts = _parts(data, protocol, runs)
-    if parts is None:
-        return None
-    probabilities, record = answer_all(most_accurate, *parts)
-    return tuple(fold["chosen"] for fold in record), probabilities
-
-
 # --- what can be combined --------------------------------------------------
 
 
-def _models(data: TabularData, protocol: Protocol, runs: Sequence[ModelRun]) -> dict[str, ModelRun]:
+def usable(data: TabularData, protocol: Protocol, runs: Sequence[ModelRun]) -> dict[str, ModelRun]:
     """The models that may be members, by key; never an ensemble."""
     y = data.y[protocol.scored]
     models = {}
@@ -337,13 +165,13 @@ def _models(data: TabularData, protocol: Protocol, runs: Sequence[ModelRun]) -> 
     return models
 
 
-def _p(run: ModelRun) -> Floats:
+def answers_of(run: ModelRun) -> Floats:
     if run.probabilities is None:
         raise DataError(f"{run.key} has no probabilities: {run.failure}")
     return run.probabilities
 
 
-def _parts(
+def parts_of(
     data: TabularData,
     protocol: Protocol,
     runs: Sequence[ModelRun],
@@ -352,7 +180,7 @@ def _parts(
     scored = protocol.scored
     y, fold, groups = data.y[scored], protocol.fold[scored], data.groups[scored]
     if protocol.n_folds > 1:
-        p = np.stack([_p(run) for run in runs])
+        p = np.stack([answers_of(run) for run in runs])
         parts = []
         for number in range(protocol.n_folds):
             own = fold == number
@@ -368,7 +196,7 @@ def _parts(
         [check_predictions(data.y[held], p, k=len(data.genres))[1] for p in answers.values()]
     )
     block = _blocks(np.zeros(len(held), dtype=np.int64), data.groups[held])
-    ask = np.stack([_p(run) for run in runs])
+    ask = np.stack([answers_of(run) for run in runs])
     return [run.key for run in runs], [
         Part(data.y[held], fit, block, ask, np.arange(len(scored), dtype=np.intp))
     ]
@@ -410,8 +238,8 @@ def _vote(
     start = time.process_time()
     probabilities = None
     if not failure:
-        answers = np.stack([_p(run).argmax(axis=1) for run in voters])
-        probabilities = hard_votes(answers, k=_p(voters[0]).shape[1])
+        answers = np.stack([answers_of(run).argmax(axis=1) for run in voters])
+        probabilities = hard_votes(answers, k=answers_of(voters[0]).shape[1])
     own = time.process_time() - start
     return ModelRun(
         key=f"vote_{size}",
@@ -435,7 +263,7 @@ def _vote(
 def _soft_all(runs: Sequence[ModelRun], *, notes: tuple[str, ...]) -> ModelRun:
     start = time.process_time()
     enough = len(runs) > 1
-    probabilities = np.mean([_p(run) for run in runs], axis=0) if enough else None
+    probabilities = np.mean([answers_of(run) for run in runs], axis=0) if enough else None
     own = time.process_time() - start
     return ModelRun(
         key="soft_all",
@@ -463,7 +291,7 @@ def _fitted(
 ) -> ModelRun:
     """Fit a combination for each fold on the other folds; ``empty`` names it."""
     start = time.process_time()
-    parts = _parts(data, protocol, runs) if len(runs) > 1 else None
+    parts = parts_of(data, protocol, runs) if len(runs) > 1 else None
     probabilities, failure = None, ""
     keys: list[str] = []
     record: list[dict[str, Any]] = []

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DataError
-from genrescope.learn.evaluate import METRICS, PairedDifference, Scores, score
+from genrescope.learn.evaluate import METRICS, Scores, score
 from genrescope.learn.lab.compare import ModelRun, Protocol
 from genrescope.learn.lab.tabular import TabularData
 from genrescope.learn.paired import (
+    PairedDifference,
     Selection,
     compare_with_first,
     difference_to_dict,

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from genrescope.catalog.storage import atomic
 from genrescope.learn.card_parts import cross_cooled
-from genrescope.learn.evaluate import PairedDifference, Scores, paired_difference, score
+from genrescope.learn.evaluate import Scores, score
+from genrescope.learn.paired import PairedDifference, paired_difference
 from genrescope.learn.parts.about import About
 from genrescope.learn.parts.company import company
 from genrescope.learn.parts.fusion import SOUND

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from genrescope.learn.resampling import Floats, Ints
 from genrescope.learn.teach.head import LIMIT, GenreHead
 from genrescope.learn.train.graph import GraphBuilder
 
-__all__ = ["TARGETS", "decide", "head_graph", "make_card", "versions"]
+__all__ = ["TARGETS", "decide", "head_graph", "make_card"]
 
 _FLOAT = 1  # ONNX's number for float32
 
@@ -204,14 +202,3 @@ def make_card(
         ),
         "created": time.strftime("%Y-%m-%d"),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("genrescope", "numpy", "scikit-learn", "onnx", "onnxruntime"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a source tree that is not installed
-            continue
-    return found

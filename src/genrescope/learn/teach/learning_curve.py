@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import DataError
-from genrescope.learn.evaluate import PairedDifference, paired_difference, score
+from genrescope.learn.evaluate import score
+from genrescope.learn.paired import PairedDifference, paired_difference
 from genrescope.learn.resampling import Floats, Ints
 
 __all__ = ["SHARES", "CurvePoint", "LearningCurve", "learning_curve"]

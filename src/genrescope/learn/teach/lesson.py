@@ -30,8 +30,9 @@ from genrescope.learn.bundle import Bundle, write_bundle
 from genrescope.learn.calibrate import apply_temperature, fit_temperature
 from genrescope.learn.card_parts import cross_cooled
 from genrescope.learn.evaluate import Scores, score
+from genrescope.learn.provenance import versions
 from genrescope.learn.resampling import Floats, Ints
-from genrescope.learn.teach.card import decide, head_graph, make_card, versions
+from genrescope.learn.teach.card import decide, head_graph, make_card
 from genrescope.learn.teach.data import (
     Grouping,
     Heard,
@@ -58,6 +59,7 @@ FloatArray = npt.NDArray[np.float32]
 Report = Callable[[str, Mapping[str, Any]], None]
 Block = tuple[int, int]
 
+_PACKAGES = ("genrescope", "numpy", "scikit-learn", "onnx", "onnxruntime")
 _TOLERANCE = 0.02  # between graph and head, whose rows are in float16 in the graph
 
 
@@ -410,7 +412,7 @@ def _write(
             "track_ids": [printable(Path(path).name) for path in paths],
             "command": command or "genrescope.learn.teach.teach",
             "seed": lesson.settings.seed,
-            "packages": versions(),
+            "packages": versions(_PACKAGES),
         },
         teaching={
             "groups": grouping.by,

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from genrescope.audio import frames
 from genrescope.errors import TrainingError
 from genrescope.learn.card_parts import decisions, score_row
-from genrescope.learn.evaluate import paired_difference, score
-from genrescope.learn.paired import difference_to_dict
+from genrescope.learn.evaluate import score
+from genrescope.learn.paired import difference_to_dict, paired_difference
 from genrescope.learn.parts import familiarity, fusion, known
 from genrescope.learn.parts.about import About
 from genrescope.learn.parts.base import NewPart

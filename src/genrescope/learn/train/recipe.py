@@ -14,12 +14,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from genrescope.catalog.prepared import PreparedData, load_prepared
 from genrescope.catalog.splits import group_folds
 from genrescope.catalog.storage import atomic
 from genrescope.errors import DataError, MissingExtraError, TrainingError
+from genrescope.learn.provenance import flat, versions
 from genrescope.learn.train.augment import band_limited, draw_cutoffs
 from genrescope.learn.train.export import Ensemble, build_graph
 from genrescope.learn.train.statnet import FrontScale, fit_front_scale
@@ -398,7 +397,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     if before.get("data_sha256") != now["data_sha256"]:
         found.append("its data is other data")
     for part in ("recipe", "front_end"):
-        old, new = _flat(before.get(part)), _flat(now[part])
+        old, new = flat(before.get(part)), flat(now[part])
         found += [
             f"its {part} has {key} {old.get(key)}, not {new.get(key)}"
             for key in sorted({*old, *new})
@@ -407,19 +406,6 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     return found
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix.rstrip("."): value}
-    return {
-        key: item
-        for name, part in value.items()
-        for key, item in _flat(part, f"{prefix}{name}.").items()
-    }
-
-
 def packages() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("numpy", "torch", "scikit-learn", "lightgbm", "onnx", "onnxruntime"):
-        found[package] = version(package)
-    return found
+    return versions(("numpy", "torch", "scikit-learn", "lightgbm", "onnx", "onnxruntime"))

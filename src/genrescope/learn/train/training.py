@@ -33,6 +33,7 @@ except ImportError as error:  # pragma: no cover - the tests have torch
 __all__ = [
     "FRAME_SETTINGS",
     "FrameLearner",
+    "Goal",
     "NetSettings",
     "StatLearner",
     "TreeSettings",
@@ -140,6 +141,11 @@ def soft_targets(
 class Learner(Protocol):
     """One kind of network: how it is built, fed and written down."""
 
+    @property
+    def n_views(self) -> int:
+        """Views that it has of each track; 0 is the track as it is."""
+        ...
+
     def build(self, *, n_genres: int, n_teacher: int) -> Any:
         """A new network; its forward gives logits and the imitated embedding."""
         ...
@@ -173,6 +179,10 @@ class StatLearner:
     def __init__(self, views: FloatArray, *, settings: NetSettings, device: Any) -> None:
         self._views = views
         self._settings, self._device = settings, device
+
+    @property
+    def n_views(self) -> int:
+        return int(self._views.shape[1])
 
     def build(self, *, n_genres: int, n_teacher: int) -> Any:
         return StatNet(
@@ -208,6 +218,10 @@ class FrameLearner:
     def __init__(self, views: list[npt.NDArray[Any]], *, device: Any) -> None:
         self._views, self._device = views, device
 
+    @property
+    def n_views(self) -> int:
+        return len(self._views)
+
     def build(self, *, n_genres: int, n_teacher: int) -> Any:
         return FrameNet(n_genres=n_genres, n_teacher=n_teacher)
 
@@ -228,14 +242,32 @@ class FrameLearner:
         return folded_frame_weights(net)
 
 
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """What a network is to answer for each track.
+
+    Attributes
+    ----------
+    targets : np.ndarray [shape=(n, n_genres), float32]
+        Soft labels.
+    y : np.ndarray [shape=(n,), int]
+        Genres, for early stopping.
+    artists : np.ndarray [shape=(n,)]
+        Who recorded what.
+    embedding : np.ndarray [shape=(n, n_teacher), float32] or None
+        A teacher's embedding to imitate, standardised.
+    """
+
+    targets: FloatArray
+    y: IntArray
+    artists: npt.NDArray[Any]
+    embedding: FloatArray | None = None
+
+
 def train_net(
     learner: Learner,
-    targets: FloatArray,
-    embedding: FloatArray | None,
+    goal: Goal,
     *,
-    y: IntArray,
-    artists: npt.NDArray[Any],
-    n_views: int,
     settings: NetSettings,
     seed: int,
     device: Any,
@@ -247,16 +279,8 @@ def train_net(
     ----------
     learner : Learner
         Builds and feeds the network.
-    targets : np.ndarray [shape=(n, n_genres), float32]
-        Soft labels.
-    embedding : np.ndarray [shape=(n, n_teacher), float32] or None
-        A teacher's embedding, standardised.
-    y : np.ndarray [shape=(n,), int]
-        Genres, for early stopping.
-    artists : np.ndarray [shape=(n,)]
-        Who recorded what.
-    n_views : int
-        Views that the learner has; 0 is the track as it is.
+    goal : Goal
+        What it is to answer.
     settings : NetSettings
         All numbers.
     seed : int
@@ -276,7 +300,8 @@ def train_net(
     TrainingError
         If the loss, of what is learnt or of what is held out, is not finite.
     """
-    inner = holdout(y, artists, fraction=settings.held_out, seed=seed)
+    y, targets, embedding = goal.y, goal.targets, goal.embedding
+    inner = holdout(y, goal.artists, fraction=settings.held_out, seed=seed)
     rows, held = np.flatnonzero(~inner), np.flatnonzero(inner)
     t = torch.as_tensor(targets, device=device)
     e = None if embedding is None else torch.as_tensor(embedding, device=device)
@@ -302,7 +327,7 @@ def train_net(
         total = 0.0
         for step in range(steps):
             pick = order[step * batch : (step + 1) * batch]
-            which = rng.integers(1, max(2, n_views), size=batch) % n_views
+            which = rng.integers(1, max(2, learner.n_views), size=batch) % learner.n_views
             which[rng.random(batch) < settings.clean_share] = 0
             shuffled = rng.permutation(batch)
             mix = float(rng.beta(settings.mixup, settings.mixup)) if settings.mixup else 1.0
@@ -315,8 +340,8 @@ def train_net(
             wanted = mix * t[pick] + (1 - mix) * t[other]
             loss: Any = -(wanted * functional.log_softmax(logits, dim=1)).sum(1).mean()
             if e is not None:
-                goal = mix * e[pick] + (1 - mix) * e[other]
-                loss = loss + settings.teacher_weight * functional.mse_loss(imitation, goal)
+                heard = mix * e[pick] + (1 - mix) * e[other]
+                loss = loss + settings.teacher_weight * functional.mse_loss(imitation, heard)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
