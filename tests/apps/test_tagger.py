@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import io
@@ -19,7 +20,8 @@ import soundfile
 from mutagen.flac import FLAC
 from mutagen.id3 import ID3, TIT2
 
-from genrescope.apps.journal import Journal
+from genrescope.apps.journal import Entry, Journal
+from genrescope.apps.safe_write import FileIdentity
 from genrescope.apps.tagger import Change, Tagger, Undone, undo
 from genrescope.catalog.genre_tags import Scan, read_genre_field, write_genre_field
 from genrescope.errors import JournalError, TagError
@@ -363,6 +365,32 @@ def test_what_is_gone_is_named_and_what_moved_is_found(song: Path, journal: Jour
     assert read_genre_field(moved).values == ("Rock;Pop",)
     with pytest.raises(JournalError, match="nothing was written there"):
         list(undo(journal, path=moved))
+
+
+def test_a_run_whose_files_are_gone_is_passed_over(song: Path, journal: Journal) -> None:
+    other = make(song.parent, "flac")
+    was = read_genre_field(other).values
+    tagger(journal).write(other, ["Jazz"])
+    tagger(journal).write(song, ["Folk"])
+    song.unlink()
+    assert one(undo(journal, last=True)).path == other
+    assert read_genre_field(other).values == was
+    assert one(undo(journal, last=True)).state == "gone"  # all that is left
+
+
+def test_a_disk_that_is_not_there_keeps_its_run_the_last(
+    song: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make(song.parent, "flac")
+    tagger(journal).write(other, ["Jazz"])
+    tagger(journal).write(song, ["Folk"])
+    song.unlink()
+    there = FileIdentity.of(other.stat())
+    elsewhere = dataclasses.replace(there, device=there.device + 1)
+    monkeypatch.setattr(Entry, "identity", elsewhere)
+    result = one(undo(journal, last=True))
+    assert (result.state, result.path) == ("gone", song)
+    assert read_genre_field(other).values == ("Jazz",)
 
 
 def test_later_runs_go_first(song: Path, journal: Journal) -> None:

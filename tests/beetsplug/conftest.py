@@ -65,8 +65,9 @@ class Shelf(helper.TestHelper):
 
 
 @pytest.fixture
-def shelf(capsys: Any, tmp_path: Path) -> Iterator[Shelf]:
-    """An empty library; the plugin is loaded by ``load``."""
+def shelf(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    """An empty library, and nothing heard; the plugin is loaded by ``load``."""
+    monkeypatch.setenv("GENRESCOPE_HEARD", str(tmp_path / "state" / "heard.sqlite3"))
     found, log = Shelf(capsys, tmp_path), logging.getLogger("beets")
     log.addHandler(found.log)  # beets adds one that prints where there is none
     found.setup_beets()

@@ -273,6 +273,28 @@ def test_workers_stay_between_batches(
     assert started == [1]
 
 
+def test_what_was_heard_is_not_heard_again(
+    shelf: Shelf, clip: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from genrescope import Recogniser
+
+    listened: list[str] = []
+    predict = Recogniser.predict
+
+    def spied(self: Recogniser, source: Any, **options: Any) -> Any:
+        listened.append(Path(source).name)
+        return predict(self, source, **options)
+
+    monkeypatch.setattr(Recogniser, "predict", spied)
+    shelf.load(auto=False)
+    shelf.bring(untagged(clip(FOLK), tmp_path), clip(UNSURE))
+    shelf.beet("genrescope", "--force", "--pretend")
+    assert len(listened) == 2
+    listened.clear()
+    assert "+ Folk" in shelf.beet("genrescope", "--force")
+    assert listened == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

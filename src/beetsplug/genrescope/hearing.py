@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+from genrescope.apps.heard import Heard
 from genrescope.learn.prediction import FailedPrediction, Prediction
 from genrescope.learn.recogniser import Recogniser
 
@@ -18,14 +19,15 @@ __all__ = ["Ear"]
 class Ear:
     """Recognises files a few at a time, in one pool of workers for the whole run.
 
-    Starting workers takes seconds, which an import would pay for every album.
+    Starting workers takes seconds, which an import would pay for every album. What was heard
+    before comes from memory, and starts none.
 
     Parameters
     ----------
     recogniser : Recogniser
         What hears.
     workers : int or None
-        As for :meth:`Recogniser.predict_many`.
+        As for :meth:`Heard.recognise`.
     """
 
     def __init__(self, recogniser: Recogniser, *, workers: int | None) -> None:
@@ -34,6 +36,7 @@ class Ear:
         self._wanted: deque[Path] = deque()
         self._closed = False
         self._lock = threading.Lock()
+        self._memory: Heard | None = None
         self._answers: Generator[Prediction | FailedPrediction, None, None] | None = None
 
     def hear(self, paths: Sequence[Path]) -> list[Prediction | FailedPrediction]:
@@ -43,7 +46,10 @@ class Ear:
         with self._lock:
             if self._answers is None:
                 self._closed = False
-                self._answers = self.recogniser.predict_many(self._coming(), workers=self.workers)
+                self._memory = Heard.open()
+                self._answers = self._memory.recognise(
+                    self.recogniser, self._coming(), workers=self.workers
+                )
                 atexit.register(self.close)
             self._wanted.extend(paths)
             try:
@@ -65,6 +71,9 @@ class Ear:
         if answers is not None:
             answers.close()
             atexit.unregister(self.close)
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
 
     def _coming(self) -> Iterator[Path | None]:
         while not self._closed:

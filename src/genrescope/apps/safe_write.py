@@ -103,7 +103,7 @@ class Replacement:
     """
 
     def __init__(self, path: Path, *, keep_times: bool = False, split_links: bool = False) -> None:
-        self._given, self._keep_times, self._split_links = path, keep_times, split_links
+        self._given, self.keep_times, self._split_links = path, keep_times, split_links
         self._part: BinaryIO | None = None
         self._sent = False
 
@@ -258,7 +258,7 @@ class Replacement:
                 shutil.copystat(self.path, self.temporary)
         if hasattr(os, "fchmod"):
             os.fchmod(fd, stat.S_IMODE(before.st_mode))
-        if self._keep_times:
+        if self.keep_times:
             os.utime(
                 fd if os.utime in os.supports_fd else self.temporary,
                 ns=(before.st_atime_ns, before.st_mtime_ns),

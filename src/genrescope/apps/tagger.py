@@ -153,7 +153,6 @@ class Tagger:
                 self._run,
                 fill=lambda part: scan.rewrite(part, values=wanted, id3_version=self._id3_version),
                 new=wanted,
-                kept_times=self._keep_times,
             )
         return Change(path, old, wanted)
 
@@ -183,7 +182,8 @@ def undo(
         Take back the last change of this file, or of each file below this folder. A file that was
         moved is known by where its content is.
     last : bool
-        Take back the latest run that is not (all) taken back yet.
+        Take back the latest run that is not (all) taken back yet. One of whose remaining files
+        all are gone, from a disk that is there, is passed over for an earlier one.
     force : bool
         Also where the genres or the file were changed since.
     split_links : bool
@@ -258,7 +258,6 @@ def _undo_one(
             run,
             fill=lambda part: scan.rewrite(part, values=entry.old, kept=dict(plan.kept)),
             new=entry.old,
-            kept_times=plan.kept_times,
             undoes=entry.id,
         )
     return Undone(at, "restored", f"{at}: {said}", entry.old, now)
@@ -276,14 +275,7 @@ def _chosen(
 ) -> list[tuple[Entry, Path]]:
     """The entries to take back, each with where its file is."""
     if last:
-        open_runs = (s for s in journal.runs() if not s.is_undo and s.undone < s.files)
-        latest = next(open_runs, None)
-        if latest is None:
-            raise JournalError(
-                f"{journal.path}: there is nothing to take back; genrescope undo --list shows "
-                "what was written"
-            )
-        run = latest.id
+        run = _latest(journal)
     if run is not None:
         found = [entry for entry in journal.entries(run=run) if entry.state != "left"]
         if not found:
@@ -312,6 +304,28 @@ def _chosen(
     return chosen
 
 
+def _latest(journal: Journal) -> int:
+    """The latest run of which something can be taken back still."""
+    runs = [one.id for one in journal.runs() if not one.is_undo and one.undone < one.files]
+    if not runs:
+        raise JournalError(
+            f"{journal.path}: there is nothing to take back; genrescope undo --list shows "
+            "what was written"
+        )
+    for run in runs:
+        if not all(_is_gone(entry) for entry in journal.entries(run=run) if entry.in_force):
+            return run
+    return runs[0]  # whose files are named as gone
+
+
+def _is_gone(entry: Entry) -> bool:
+    """Whether a file was moved or removed, rather than that its disk is not there now."""
+    if os.path.lexists(entry.path):
+        return False
+    there = next(folder for folder in entry.path.parents if folder.exists())
+    return there.stat().st_dev == entry.identity.device
+
+
 def _carry_out(
     work: Replacement,
     scan: Scan,
@@ -319,7 +333,6 @@ def _carry_out(
     *,
     fill: Callable[[Any], None],
     new: tuple[str, ...],
-    kept_times: bool,
     undoes: int | None = None,
 ) -> None:
     """Make, check, note, replace, note."""
@@ -345,7 +358,7 @@ def _carry_out(
                 digest_before=digest_of(work.path),
                 digest_after=digest_of(work.temporary),
                 sound=sound,
-                kept_times=kept_times,
+                kept_times=work.keep_times,
                 undoes=undoes,
             ),
         )
