@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["model_card", "score_table"]
+__all__ = ["Addition", "additions", "model_card", "score_table", "sections"]
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What one part of a bundle adds: its name, the figure that counts, and the rest in words."""
+
+    name: str
+    figure: str
+    words: str
+
 
 _COLUMNS = (
     ("accuracy", "accuracy"),
@@ -14,6 +25,14 @@ _COLUMNS = (
     ("log_loss", "log-loss"),
     ("ece", "ECE"),
     ("artist_weighted_accuracy", "artist-weighted"),
+)
+
+_ETHICS = (
+    "A genre is what somebody called a track, not a fact about it and no trait of the people who "
+    "made or hear it. Genres carry habits of their time and place: what is called by where it is "
+    "from rather than by how it sounds is recognised by what the others are not. Do not let an "
+    "answer decide alone what is paid, shown or taken away. It runs on your machine: nothing that "
+    "is heard leaves it."
 )
 
 
@@ -60,44 +79,49 @@ def model_card(card: Mapping[str, Any]) -> str:
     str
         Markdown, ending with a line break.
     """
-    scores, training = card["metrics"]["scores"], card["training"]
-    abstention, conformal = card["abstention"], card["conformal"]
     parts = [
         f"# Model card: {card['name']}, version {card['version']}",
         card["description"],
         "This page is written by `genrescope info --markdown` from the card of the bundle.",
-        "## What it is for",
-        "Sorting and tagging a music collection by broad genre, offline, on any file that can be "
-        "decoded; a starting point for research on genre. Not for judging who made a track or what "
-        "it is worth, not for speech, and not for genres that it does not know: "
-        f"it always answers with one of {', '.join(card['genres'])}, or with *not sure*.",
-        "## What it was trained on",
-        f"{training['data']}: {training['tracks']:,} tracks by {training['artists']:,} artists "
-        f"(licence: {training['licence']}). Teacher: {training.get('teacher', 'none')}. The ids of "
-        "the training tracks are on the card (`genrescope info --json`), so that `genrescope "
-        "evaluate` can say when it is shown a track that was trained on. Licence of the weights: "
-        f"{card['licence']}",
-        "## How well it does",
-        card["metrics"]["protocol"],
-        score_table(card),
-        "## Genre by genre",
-        _genres(scores),
-        "The most frequent mistakes:",
-        _mistakes(scores),
-        "## How sure it is",
-        _sure(card, abstention, conformal),
-        *_beside(card),
-        "## What it does badly",
-        _limits(card),
-        "## How it hears",
-        _hears(card),
-        "## Repeat it",
-        f"```console\n$ {_again(training['command'])}\n```",
-        "Versions: "
-        + ", ".join(f"{name} {version}" for name, version in training["packages"].items())
-        + f". Made on {card['created']}.",
     ]
+    for heading, text in sections(card).items():
+        parts += [f"## {heading}", text]
     return "\n\n".join(parts) + "\n"
+
+
+def sections(card: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of the model card by their headings, as Markdown; only those that there are.
+
+    Parameters
+    ----------
+    card : mapping
+        ``Bundle.card``.
+    """
+    scores, training = card["metrics"]["scores"], card["training"]
+    packages = ", ".join(f"{name} {version}" for name, version in training["packages"].items())
+    found = {
+        "What it is for": "Sorting and tagging a music collection by broad genre, offline, on any "
+        "file that can be decoded; a starting point for research on genre. Not for judging who "
+        "made a track or what it is worth, not for speech, and not for genres that it does not "
+        f"know: it always answers with one of {', '.join(card['genres'])}, or with *not sure*.",
+        "What it was trained on": f"{training['data']}: {training['tracks']:,} tracks by "
+        f"{training['artists']:,} artists (licence: {training['licence']}). Teacher: "
+        f"{training.get('teacher', 'none')}. The ids of the training tracks are on the card "
+        "(`genrescope info --json`), so that `genrescope evaluate` can say when it is shown a "
+        f"track that was trained on. Licence of the weights: {card['licence']}",
+        "How well it does": f"{card['metrics']['protocol']}\n\n{score_table(card)}",
+        "Genre by genre": f"{_genres(scores)}\n\nThe most frequent mistakes:\n\n"
+        f"{_mistakes(scores)}",
+        "How sure it is": _sure(card, card["abstention"], card["conformal"]),
+        "What it does beside": _beside(card),
+        "What it depends on": _factors(scores),
+        "What it does badly": _limits(card),
+        "Whom it may touch": _ETHICS,
+        "How it hears": _hears(card),
+        "Repeat it": f"```console\n$ {_again(training['command'])}\n```\n\nVersions: {packages}. "
+        f"Made on {card['created']}.",
+    }
+    return {heading: text for heading, text in found.items() if text}
 
 
 def _genres(scores: Mapping[str, Any]) -> str:
@@ -157,49 +181,87 @@ def _again(command: str) -> str:
     return command if whole else f"{command} --data ../shared/data/fma --out runs/default"
 
 
-def _beside(card: Mapping[str, Any]) -> list[str]:
-    """What it does beside recognising sound, where it does."""
-    metrics, lines = card["metrics"].get("parts", {}), []
-    if "text" in metrics:
-        known = metrics["text"]["everything known"]
+def additions(card: Mapping[str, Any]) -> list[Addition]:
+    """What the other parts of the bundle add, as far as the card says.
+
+    Parameters
+    ----------
+    card : mapping
+        ``Bundle.card``.
+    """
+    metrics, company = card["metrics"].get("parts", {}), card.get("company")
+    found = []
+    if known := metrics.get("text", {}).get("everything known"):
         gap = known["minus_sound"]
-        lines.append(
-            "- **Title and artist** in the tags of a file are weighed with the sound, genre words "
-            f"masked: {known['accuracy']:.3f} in place of {gap['b']:.3f}, "
-            f"{100 * gap['difference']:+.1f} points ({100 * gap['low']:+.1f} to "
-            f"{100 * gap['high']:+.1f}). Without sound, words alone are never sure."
+        found.append(
+            Addition(
+                "Title and artist",
+                f"{100 * gap['difference']:+.1f} points",
+                f"of accuracy ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}) where tags "
+                f"have them, genre words masked: {known['accuracy']:.3f} in place of "
+                f"{gap['b']:.3f}. "
+                "Without sound, words alone are never sure.",
+            )
         )
-    if company := card.get("company"):
-        abstention = company["abstention"]
-        lines.append(
-            "- **All tracks of an artist together** (`--together`): the answers for an artist's "
-            "other tracks count, no label does. It is sure of "
-            f"{abstention['coverage']:.0%} of tracks and right on "
-            f"{abstention['accuracy_when_sure']:.0%} of these. It rests on artists keeping to few "
-            "genres, as most in this archive do; expect less from a collection of other habits."
+    if company:
+        answer = company["abstention"]
+        found.append(
+            Addition(
+                "All tracks of an artist together",
+                f"{answer['coverage']:.0%} sure",
+                f"and {answer['accuracy_when_sure']:.1%} of these right: the answers for an "
+                "artist's other tracks count, no label does. It rests on artists keeping to few "
+                "genres, as most in this archive do; expect less from a collection of other "
+                "habits.",
+            )
         )
-    if "tree" in metrics:
-        tree = metrics["tree"]
-        lines.append(
-            f"- **Sub-genres**: {tree['n_nodes']} of FMA's tree, never above what they are part "
-            f"of. Micro-F1 {tree['micro_f1']:.2f}, macro-F1 {tree['macro_f1']:.2f}: the frequent "
-            "ones are of use, rare ones hardly ever named."
+    if tree := metrics.get("tree"):
+        found.append(
+            Addition(
+                "Sub-genres",
+                f"{tree['n_nodes']:,} of FMA's tree",
+                f"are told, never above what they are part of. Micro-F1 {tree['micro_f1']:.2f}, "
+                f"macro-F1 {tree['macro_f1']:.2f}: the frequent ones are of use, rare ones hardly "
+                "ever named.",
+            )
         )
-    if "familiar" in metrics:
-        flagged = metrics["familiar"]["flagged"]
-        lines.append(
-            "- **What is no music** is answered *not sure*, as is less than three seconds of "
-            f"sound. That takes the answer from {flagged:.1%} of music, too."
+    if familiar := metrics.get("familiar"):
+        caught = list((familiar.get("caught_family_left_out") or {}).values())
+        share = f"{sum(caught) / len(caught):.0%} found" if caught else "not sure"
+        found.append(
+            Addition(
+                "What is no music",
+                share,
+                "of made-up sound of kinds that it had not met (hiss, hum, rain, steps ...); it is "
+                "answered not sure, as is less than three seconds of sound. That takes the answer "
+                f"from {familiar['flagged']:.1%} of music, too.",
+            )
         )
-    if "known" in metrics:
-        near = metrics["known"]
-        lines.append(
-            f"- **{near['tracks']:,} known tracks**: those that sound most like a track, and its "
-            "place among them on a map. By artists that it was made without, "
-            f"{near['same_genre_5']['share']:.0%} of the five nearest are of the track's genre "
-            f"(chance {near['same_genre_chance']:.0%})."
+    if near := metrics.get("known"):
+        found.append(
+            Addition(
+                "Known tracks",
+                f"{near['tracks']:,} to compare with",
+                "and to find a place among, on a map. By artists that it was made without, "
+                f"{near['same_genre_5']['share']:.0%} of the five nearest are of the track's genre "
+                f"(chance {near['same_genre_chance']:.0%}).",
+            )
         )
-    return ["## What it does beside", "\n".join(lines)] if lines else []
+    return found
+
+
+def _beside(card: Mapping[str, Any]) -> str:
+    return "\n".join(f"- **{one.name}**: {one.figure} {one.words}" for one in additions(card))
+
+
+def _factors(scores: Mapping[str, Any]) -> str:
+    """What accuracy was measured by, and what it was not."""
+    weighted = scores["artist_weighted_accuracy"]
+    return (
+        f"Accuracy differs by genre (above) and by artist: {scores['accuracy']:.3f} where every "
+        f"track counts the same, {weighted:.3f} where every artist does. It was not measured by "
+        "region, language, decade or quality of the recording, since the labels do not say these."
+    )
 
 
 def _limits(card: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nicegui import ui
 
-from genrescope.apps.model_card import model_card
+from genrescope.apps.model_card import additions, sections
 from genrescope.apps.pages.model_figures import (
     confusion_table,
     genre_table,
@@ -54,12 +54,12 @@ def content(card: Mapping[str, Any]) -> str:
     str
         HTML; everything of the card is escaped.
     """
-    scores, sections = card["metrics"]["scores"], _sections(model_card(card))
+    scores, parts_of_card = card["metrics"]["scores"], sections(card)
     parts = [
         f"<h1>{escape(str(card['name']))}, version {escape(str(card['version']))}</h1>",
         f'<p class="gs-lead">{escape(str(card["description"]))}</p>',
         _figures(card, scores),
-        _section("What it is for", sections),
+        _section("What it is for", parts_of_card),
         _taught(card),
         '<section class="whole"><h2>How well it does</h2>',
         f"<p>{escape(str(card['metrics']['protocol']))}</p>",
@@ -84,7 +84,7 @@ def content(card: Mapping[str, Any]) -> str:
             "</section>",
         ]
     parts += [_sure(card, scores), _beside(card)]
-    parts += [_section(name, sections) for name in _FROM_CARD[1:]]
+    parts += [_section(name, parts_of_card) for name in _FROM_CARD[1:]]
     parts.append(
         f"<section><h2>Licence</h2><p>{escape(str(card['licence']))}</p></section>",
     )
@@ -178,80 +178,19 @@ def _not_sure(abstention: Mapping[str, Any]) -> str:
 
 
 def _beside(card: Mapping[str, Any]) -> str:
-    """What the other parts of the bundle add, as far as the card says."""
-    metrics, company = card["metrics"].get("parts", {}), card.get("company")
-    rows = []
-    known = metrics.get("text", {}).get("everything known")
-    if known:
-        gap = known["minus_sound"]
-        rows.append(
-            (
-                "Title and artist",
-                f"{100 * gap['difference']:+.1f} points",
-                f"of accuracy ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}), genre words "
-                f"masked: {known['accuracy']:.3f} in place of {gap['b']:.3f}.",
-            )
-        )
-    if company:
-        answer = company["abstention"]
-        rows.append(
-            (
-                "All tracks of an artist together",
-                f"{share(answer['coverage'])} sure",
-                f"and {share(answer['accuracy_when_sure'], digits=1)} of these right: the answers "
-                "for an artist's other tracks count, no label does.",
-            )
-        )
-    if "tree" in metrics:
-        tree = metrics["tree"]
-        rows.append(
-            (
-                "Sub-genres",
-                f"{tree['n_nodes']:,} of them",
-                f"micro-F1 {tree['micro_f1']:.2f}, macro-F1 {tree['macro_f1']:.2f}: the frequent "
-                "ones are of use, rare ones hardly ever named.",
-            )
-        )
-    if "familiar" in metrics:
-        familiar = metrics["familiar"]
-        caught = familiar.get("caught_family_left_out") or {}
-        found = sum(caught.values()) / len(caught) if caught else None
-        rows.append(
-            (
-                "What is no music",
-                "not sure" if found is None else f"{share(found)} found",
-                "of made-up sound of kinds that it had not met (hiss, hum, rain, steps ...). It "
-                f"takes the answer from {share(familiar['flagged'], digits=1)} of music, too.",
-            )
-        )
-    if "known" in metrics:
-        near = metrics["known"]
-        rows.append(
-            (
-                "Known tracks",
-                f"{near['tracks']:,} to compare with",
-                "and to find a place among, on a map. By artists that it was made without, "
-                f"{share(near['same_genre_5']['share'])} of the five nearest are of the track's "
-                f"genre (chance {share(near['same_genre_chance'])}).",
-            )
-        )
-    if not rows:
-        return ""
     items = "".join(
-        f"<li><h3>{name}</h3><p><b>{value}</b> {words}</p></li>" for name, value, words in rows
+        f"<li><h3>{escape(one.name)}</h3>"
+        f"<p><b>{escape(one.figure)}</b> {escape(one.words)}</p></li>"
+        for one in additions(card)
     )
+    if not items:
+        return ""
     heading = "<h2>What its other parts add</h2>"
     return f'<section class="whole">{heading}<ul class="adds">{items}</ul></section>'
 
 
-def _sections(markdown: str) -> dict[str, str]:
-    """The parts of a model card by their headings."""
-    parts = re.split(r"^## (.+)$", markdown, flags=re.MULTILINE)
-    return {name.strip(): text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
-
-
-def _section(name: str, sections: Mapping[str, str]) -> str:
-    text = sections.get(name)
+def _section(name: str, found: Mapping[str, str]) -> str:
+    text = found.get(name)
     return f"<section><h2>{name}</h2>{''.join(_html(text))}</section>" if text else ""
 
 
