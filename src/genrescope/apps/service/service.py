@@ -128,10 +128,6 @@ class Service:
             "sha256": card["graph"]["sha256"],
         }
 
-    def worker_pids(self) -> list[int]:
-        """The processes that recognise."""
-        return self._pool.pids()
-
     # --- for routes and pages ----------------------------------------------
 
     @property

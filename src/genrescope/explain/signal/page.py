@@ -281,7 +281,6 @@ def _track(
         "source": encode_sound(piece).uri if sound else "",
         "start": round(signal.start, 3),
         "stop": round(signal.stop, 3),
-        "facts": facts_of(signal),
         "told": told,
         "verdict": _shown(verdict),
     }

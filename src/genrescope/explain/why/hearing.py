@@ -113,11 +113,6 @@ class Heard:
         wrapped = change[:, :, np.arange(frames.DENSE_FRAMES) % change.shape[2]]
         return frames.describe_decibels(db, self.dense[None] + wrapped)
 
-    def mean_db(self) -> FloatArray:
-        """What a hidden cell holds, for each band [115]."""
-        mean: FloatArray = self.db.mean(axis=1)
-        return mean
-
 
 def hear(y: FloatArray, *, sr: int) -> Heard:
     """Listen to a window of sound as :func:`genrescope.audio.frames.describe_samples` does.
