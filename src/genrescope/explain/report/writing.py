@@ -153,6 +153,7 @@ def _render(result: LabResult, sections: list[Section]) -> str:
         "report.html",
         script="report.js",
         plotly=plotly_script(),
+        version=result.versions.get("genrescope", ""),
         result=result,
         title=f"Telling genres apart: {result.data.name}",
         subtitle=subtitle(result),
