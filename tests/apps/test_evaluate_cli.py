@@ -17,6 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from genrescope.apps.cli import evaluate as command
+from genrescope.apps.cli import render
 from genrescope.audio.frames import FRONT_END, N_FEATURES, describe_prepared
 from genrescope.errors import DataError, TableError
 from genrescope.learn.bundle import Bundle
@@ -402,7 +403,7 @@ def test_nothing_is_cut_on_a_terminal(
     """The console of a narrow terminal wraps every note."""
     out = io.StringIO()
     narrow = Console(file=out, width=60, highlight=False, markup=False, soft_wrap=True)
-    monkeypatch.setattr(command, "console", lambda *_: narrow)
+    monkeypatch.setattr(render, "console", lambda *_: narrow)
     data = prepare(tmp_path / "data", ["Jazz", *(GENRES[i % 8] for i in range(9))])
     run("--data", data, "--bundle", bundle, "--out", tmp_path / "x.json")
     found = json.loads((tmp_path / "x.json").read_text())

@@ -286,7 +286,7 @@ def _show(paths: ReportPaths) -> None:
     from rich import box
     from rich.table import Table
 
-    from genrescope.apps.cli.render import console, paragraph
+    from genrescope.apps.cli.render import console, narrowed, paragraph
     from genrescope.apps.cli.text import printable
 
     told = json.loads(paths.results.read_text(encoding="utf-8"))
@@ -295,13 +295,20 @@ def _show(paths: ReportPaths) -> None:
         paragraph(screen, "SIMULATED: the numbers were made up and say nothing about music.")
     paragraph(screen, printable(told["finding"]))
     screen.print()
+    headings = ("Classifier", "", "Accuracy", "Macro-F1", "Log-loss", "ECE", "CPU s")
+    cells = [_row(row) for row in told["leaderboard"]["rows"]]
+    kept = narrowed(screen, headings, cells, least=("CPU s", "ECE", "Log-loss", "Macro-F1"))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("Classifier", no_wrap=True)
-    table.add_column("", no_wrap=True, style="dim")
-    for heading in ("Accuracy", "Macro-F1", "Log-loss", "ECE", "CPU s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in told["leaderboard"]["rows"]:
-        table.add_row(*_row(row))
+    for place in kept:
+        table.add_column(
+            headings[place],
+            justify="right" if place > 1 else "left",
+            no_wrap=place > 0,
+            overflow="fold",
+            style="dim" if place == 1 else "",
+        )
+    for line in cells:
+        table.add_row(*(line[place] for place in kept))
     screen.print(table, soft_wrap=False)
     unit = told["leaderboard"]["resampled"]
     paragraph(

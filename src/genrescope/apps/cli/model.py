@@ -137,20 +137,26 @@ def _print_list(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from genrescope.apps.cli.render import console, paragraph
+    from genrescope.apps.cli.render import console, narrowed, paragraph
 
     screen = console()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for heading in ("Network", "Input", "Parameters", "on frames"):
-        right = heading in ("Parameters", "on frames")
-        table.add_column(heading, no_wrap=True, justify="right" if right else "left")
-    for row in rows:
-        table.add_row(
-            Text(row["name"], style="bold"),
-            _shape(row["input"]),
+    headings = ("Network", "Parameters", "Input", "on frames")
+    cells = [
+        [
+            row["name"],
             f"{row['parameters']:,}",
+            _shape(row["input"]),
             f"{row['parameters_on_frames']:,}",
-        )
+        ]
+        for row in rows
+    ]
+    kept = narrowed(screen, headings, cells, least=("on frames", "Input"))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for place in kept:
+        right = headings[place] in ("Parameters", "on frames")
+        table.add_column(headings[place], no_wrap=True, justify="right" if right else "left")
+    for line in cells:
+        table.add_row(*(Text(line[place], style="" if place else "bold") for place in kept))
     screen.print(table, soft_wrap=False)
     screen.print()
     for row in rows:

@@ -27,6 +27,7 @@ __all__ = [
     "colour",
     "console",
     "fit",
+    "narrowed",
     "paragraph",
     "timeline",
     "track_name",
@@ -36,6 +37,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 _HEIGHTS = " ▁▂▃▄▅▆▇█"
 _ASCII_HEIGHTS = " .:-=+*#@"
 _GAP = 2  # cells between columns
+_PADDED = 3  # cells, in a table of rich
 _MIN_TRACK = 26  # cells; with fewer, a row becomes three lines
 _MAX_TRACK = 56  # cells
 _USUAL_TRACK = 40  # cells; for what is not known yet
@@ -107,6 +109,32 @@ def paragraph(out: Console, text: str, *, label: str = "", indent: int = 1) -> N
     for place, line in enumerate(lines or [""]):
         start = label if place == 0 else ""
         out.print(Text(f"{start:<{indent}}", style="dim").append(line, style="not dim"))
+
+
+def narrowed(
+    out: Console, headings: Sequence[str], rows: Sequence[Sequence[object]], *, least: Sequence[str]
+) -> list[int]:
+    """The columns of a table that fit on a line, by their places.
+
+    Parameters
+    ----------
+    out : Console
+        Where the table goes; all columns fit where lines have no end.
+    headings : sequence of str
+        Of all columns.
+    rows : sequence of sequence
+        Their cells, as they are printed.
+    least : sequence of str
+        Headings of columns that can be done without, the least important first.
+    """
+    cells = [[str(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    kept = list(range(len(headings)))
+    for name in least:
+        if sum(widths[place] + _PADDED for place in kept) <= out.width:
+            break
+        kept.remove(list(headings).index(name))
+    return kept
 
 
 def track_name(prediction: Prediction) -> tuple[str, str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genrescope.apps.cli import options
 from genrescope.apps.cli.text import print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["runs"]
 
@@ -48,6 +51,13 @@ def runs(
     _print(compared)
 
 
+# The first go first where it is narrow.
+_LEAST = (
+    *("parameters", "seconds", "folds", "ECE", "log-loss", "top-3", "seed", "macro-F1"),
+    *("95 % interval", "to the best"),
+)
+
+
 def _print(compared: Mapping[str, Any]) -> None:
     from rich.text import Text
 
@@ -56,7 +66,7 @@ def _print(compared: Mapping[str, Any]) -> None:
     screen = console()
     done = [run for run in compared["runs"] if run["scores"] is not None]
     if done:
-        screen.print(_table(done), soft_wrap=False)
+        screen.print(_table(screen, done), soft_wrap=False)
     for run in done:
         if run["state"] != "done":
             screen.print(Text(f" {_name(run)} ({run['folder']}): {run['state']}", style="yellow"))
@@ -70,28 +80,48 @@ def _print(compared: Mapping[str, Any]) -> None:
         screen.print(_seeds(several), soft_wrap=False)
 
 
-def _table(done: Sequence[Mapping[str, Any]]) -> Any:
+def _table(screen: Console, done: Sequence[Mapping[str, Any]]) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("Run", overflow="fold")
-    headings = ("seed", "folds", "parameters", "accuracy", "95 % interval", *_FIGURES.values())
-    for heading in (*headings, "seconds", "to the best"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    from genrescope.apps.cli.render import narrowed
+
+    headings = (
+        *("Run", "seed", "folds", "parameters", "accuracy", "95 % interval"),
+        *(*_FIGURES.values(), "seconds", "to the best"),
+    )
+    cells = []
     for run in done:
         scores = run["scores"]
+        cells.append(
+            [
+                _name(run),
+                str(run["seed"]),
+                f"{len(run['folds_scored'])}/{run['folds']}",
+                "" if run["parameters"] is None else f"{run['parameters']:,}",
+                f"{scores['accuracy']:.3f}",
+                _interval(scores["intervals"]["accuracy"]),
+                *(_figure(scores[name]) for name in _FIGURES),
+                "" if run["seconds"] is None else f"{run['seconds']:,.0f}",
+                _to_best(run["to_best"]),
+            ]
+        )
+    kept = narrowed(screen, headings, cells, least=_LEAST)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for place in kept:
+        table.add_column(
+            headings[place],
+            justify="right" if place else "left",
+            no_wrap=place > 0,
+            overflow="fold",
+        )
+    for line in cells:
         table.add_row(
-            Text(_name(run), style="bold"),
-            str(run["seed"]),
-            f"{len(run['folds_scored'])}/{run['folds']}",
-            "" if run["parameters"] is None else f"{run['parameters']:,}",
-            Text(f"{scores['accuracy']:.3f}", style="bold"),
-            _interval(scores["intervals"]["accuracy"]),
-            *(_figure(scores[name]) for name in _FIGURES),
-            "" if run["seconds"] is None else f"{run['seconds']:,.0f}",
-            _to_best(run["to_best"]),
+            *(
+                Text(line[p], style="bold" if headings[p] in ("Run", "accuracy") else "")
+                for p in kept
+            )
         )
     return table
 
