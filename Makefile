@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := requirements/install $(BIN)/python
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint docs bench chaos clean help
+.PHONY: demo test lint docs bench chaos lock audit clean help
 
 help:
 	@echo "make demo   recognise real clips with the shipped recogniser"

@@ -26,32 +26,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Lead links that leave the folder of the manual to the page that stands for the file."""
-    page = kwargs["page"].file.src_uri
-    up = "../" * page.count("/")
-    markdown = re.sub(
+    up = "../" * kwargs["page"].file.src_uri.count("/")
+    return re.sub(
         r"\]\((?:\.\./)+([A-Z]+\.md)",
         lambda link: f"]({up}{PAGES.get(link[1], link[1])}",
         markdown,
     )
-
-    def there(link: re.Match[str]) -> str:
-        target = ROOT / "docs" / Path(page).parent / link[2]
-        return link[0] if target.exists() or target.name in PAGES.values() else link[1]
-
-    return re.sub(r"\[([^\]]*)\]\(([^)#:]+\.md)(?:#[^)]*)?\)", there, markdown)
-
-
-def on_config(config: Any) -> Any:
-    """Leave out what is not there yet."""
-
-    def there(entry: Any) -> bool:
-        if isinstance(entry, dict):
-            ((_, value),) = entry.items()
-            if isinstance(value, list):
-                value[:] = [child for child in value if there(child)]
-                return bool(value)
-            return there(value)
-        return (ROOT / "docs" / entry).exists() or entry in PAGES.values()
-
-    config.nav = [entry for entry in config.nav if there(entry)]
-    return config
