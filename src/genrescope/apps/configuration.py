@@ -283,7 +283,7 @@ def came_from(context: Any) -> str:
 
 def _was_used(context: Any, name: str) -> bool:
     source = context.get_parameter_source(name)
-    return source is None or source.name == "DEFAULT_MAP"
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 # --- writing ---------------------------------------------------------------
