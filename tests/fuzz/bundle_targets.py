@@ -204,10 +204,11 @@ def _parts_seeds() -> list[bytes]:
 
 
 def _declaration(data: bytes) -> None:
-    from genrescope.audio.encoders.graph import GraphEncoder, _read_declaration
+    from genrescope.audio.encoders.declaration import read_declaration
+    from genrescope.audio.encoders.graph import GraphEncoder
 
     path = put(data, "graph.json")
-    said = _read_declaration(path, graph=path)
+    said = read_declaration(path, graph=path)
     encoder = GraphEncoder("onnx:x", path=path, declaration=said)
     encoder.parameters()
 

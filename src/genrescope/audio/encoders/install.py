@@ -24,7 +24,7 @@ from genrescope.audio.encoders.cache import (
     new_folder,
     remove_folder,
 )
-from genrescope.audio.encoders.graph import read_declared
+from genrescope.audio.encoders.declaration import read_declared
 from genrescope.audio.encoders.registry import BUILT_IN, find_built_in
 from genrescope.errors import DataError, DownloadError
 

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genrescope.audio.encoders.cache import ABOUT, encoder_folder
-from genrescope.audio.encoders.graph import DECLARATION_FORMAT, GraphEncoder
+from genrescope.audio.encoders.declaration import DECLARATION_FORMAT
+from genrescope.audio.encoders.graph import GraphEncoder
 from genrescope.audio.encoders.onnx_writer import GraphWriter
 from genrescope.audio.encoders.tensorflow_checkpoint import read_checkpoint
 from genrescope.errors import ChecksumError, DataError
