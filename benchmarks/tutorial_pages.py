@@ -36,7 +36,7 @@ NORMAL: tuple[tuple[str, str], ...] = (
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
 )
 # What a program says while it works, where a terminal cannot be drawn on.
-_PROGRESS = re.compile(r"^[\w .,'-]+: [\d,]+ of [\d,]+\b.*\(\d+\s?%\)")
+_PROGRESS = re.compile(r"^[\w .,'-]+: [\d,]+ of [\d,]+\b.*\(\d+\s?%\)|^fold-\d+ epoch \d+/\d+: ")
 _NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _NOTE = re.compile(r"^<!-- (not run|file|exit|within|terminal|stop|picture): (.*?) -->$")
