@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.bench_scale import make_clips
 from genrescope.audio.decode import open_audio
-from genrescope.audio.scale.extract import write_parts
+from genrescope.audio.scale.batch import write_parts
 from genrescope.audio.store import FeatureStore
 from genrescope.audio.store.description import describe_new
 from genrescope.audio.store.extract import Extracted, extract_samples

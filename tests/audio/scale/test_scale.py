@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from genrescope.audio.scale import Cluster, Lost, Threads
-from genrescope.audio.scale.extract import Batch, Done
+from genrescope.audio.scale.batch import Batch, Done
 from genrescope.audio.scale.work import Isolation, release
 from genrescope.audio.store import FeatureStore
 from genrescope.audio.store.extract import Job
