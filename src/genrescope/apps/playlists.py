@@ -382,5 +382,7 @@ def _file_stem(name: str) -> str:
     """A name that every system takes for a file."""
     stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "-", _one_line(name))[:_LONGEST].strip(" .")
     if not stem or _WINDOWS_NAMES.fullmatch(stem):
-        stem = f"{stem}_"
+        # Only what stands before the first full stop counts there.
+        head, dot, rest = stem.partition(".")
+        stem = f"{head}_{dot}{rest}"
     return stem

@@ -40,6 +40,8 @@ from genrescope.errors import TagError
 __all__ = ["FileIdentity", "Replacement", "remove_leftovers", "temporary_beside", "try_lock"]
 
 _PREFIX, _SUFFIX = ".genrescope-", ".part"
+# On Windows nobody else can read what is locked; this is as far out as its C library can lock.
+_LOCKED_BYTE = (1 << 31) - 2
 _PATIENCE = 60.0  # s to wait for another writer of the same file
 _POLL = 0.02  # s
 _YOUNG = 60.0  # s; a new file may not be locked yet
@@ -314,8 +316,10 @@ def try_lock(fd: int) -> bool:
         import msvcrt
 
         try:
-            os.lseek(fd, 0, os.SEEK_SET)
+            before = os.lseek(fd, 0, os.SEEK_CUR)
+            os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            os.lseek(fd, before, os.SEEK_SET)
         except OSError:
             return False
         return True

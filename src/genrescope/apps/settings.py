@@ -223,7 +223,7 @@ def read_file(path: Path | None = None) -> File:
     path = path or config_path()
     try:
         text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if os.environ.get("GENRESCOPE_CONFIG") == str(path):
             raise ConfigurationError(
                 f"{short_path(path)}: there is no such file, but GENRESCOPE_CONFIG names it; "
