@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-
 from benchmarks.licences import PAGE, licence_of, needed
+
 from tests.package.installed import TREE
 
 TEXT = PAGE.read_text("utf-8")
