@@ -51,8 +51,9 @@ class FfmpegSource:
 
     def __init__(self, fd: int, path: str) -> None:
         import av
+        from av.audio.plane import AudioPlane
 
-        self._av = av
+        self._av, self._plane = av, AudioPlane
         self._fd, self._path = fd, path
         self._container: Any = None
         self._try_open()
@@ -137,13 +138,15 @@ class FfmpegSource:
         """A frame as float32 [n, channels], full scale 1.0."""
         channels, count = frame.layout.nb_channels, frame.samples
         kind, scale, zero = _FORMATS[frame.format.name.removesuffix("p")]
-        # Not to_ndarray(), which looks for planes past the last one, and crashes, where there
-        # are eight channels or more.
+        # Neither to_ndarray() nor frame.planes, which look for planes past the last one, and crash
+        # or refuse, where there are eight channels or more.
         if frame.format.is_planar:
-            planes = frame.planes[:channels]
+            planes = [self._plane(frame, place) for place in range(channels)]
             data = np.stack([np.frombuffer(p, kind, count) for p in planes], axis=1)
         else:
-            data = np.frombuffer(frame.planes[0], kind, count * channels).reshape(-1, channels)
+            data = np.frombuffer(self._plane(frame, 0), kind, count * channels).reshape(
+                -1, channels
+            )
         if kind[0] != "f":
             # float32 holds 16 bits exactly; more bits are rounded once, at the end.
             data = data.astype(np.float64 if data.dtype.itemsize > 2 else np.float32)
