@@ -53,7 +53,8 @@ class FfmpegSource:
         import av
         from av.audio.plane import AudioPlane
 
-        self._av, self._plane = av, AudioPlane
+        self._av: Any = av
+        self._plane: Any = AudioPlane
         self._fd, self._path = fd, path
         self._container: Any = None
         self._try_open()
