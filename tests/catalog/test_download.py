@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genrescope.catalog import storage
-from genrescope.catalog.download import download
+from genrescope.catalog.download import Expected, Retry, download
 from genrescope.catalog.storage import check_sha1, human_bytes, require_space
 from genrescope.errors import ChecksumError, DiskSpaceError, DownloadError, GenrescopeError
 from tests.catalog.web import Way, serving
@@ -27,7 +28,12 @@ OLD = random.Random(3).randbytes(500_000)
 
 
 def fetch(url: str, to: Path, **changes: Any) -> Path:
-    return download(url, to=to, **{"sha1": SHA1, "wait": 0.0, "tries": 3, **changes})
+    said: dict[str, Any] = {"sha1": SHA1, "wait": 0.0, "tries": 3, **changes}
+    expected, retry = (
+        kind(**{f.name: said.pop(f.name) for f in fields(kind) if f.name in said})
+        for kind in (Expected, Retry)
+    )
+    return download(url, to=to, expected=expected, retry=retry, **said)
 
 
 def part(to: Path) -> Path:

@@ -52,16 +52,19 @@ def test_the_archives_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_fetch_from_a_flaky_mirror(tmp_path: Path, folder: bool) -> None:
+def test_fetch_from_a_flaky_mirror(
+    tmp_path: Path, folder: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genrescope.catalog.download.time.sleep", lambda seconds: None)
     path, sha1 = archive(tmp_path / "a.zip")
     out = tmp_path / "out"
     with serving(path.read_bytes(), Way(drop_after=200_000), Way(status=503), Way()) as web:
         url = web.url.removesuffix("file.zip") if folder else web.url
-        done = fma.fetch("small", to=out, url=url, sha1=sha1.upper(), wait=0)
+        done = fma.fetch("small", to=out, source=url, sha1=sha1.upper())
         assert done.archive == out / "fma_small.zip"
         assert done.folder == out / "fma_small"
         assert found(done.folder) == FILES
-        again = fma.fetch("small", to=out, url=url, sha1=sha1, wait=0)
+        again = fma.fetch("small", to=out, source=url, sha1=sha1)
     assert len(web.asked) == 3
     assert again.unpacked is None
     assert done.quarantine is None
@@ -73,7 +76,7 @@ def test_the_official_checksum_is_the_default(tmp_path: Path) -> None:
         serving(path.read_bytes()) as web,
         pytest.raises(ChecksumError, match="Run `genrescope fma fetch small` again"),
     ):
-        fma.fetch("small", to=tmp_path / "out", url=web.url)
+        fma.fetch("small", to=tmp_path / "out", source=web.url)
     with pytest.raises(ChecksumError, match=fma.ARCHIVES["small"].sha1):
         fma.fetch("small", to=tmp_path / "out", source=path)
     assert not (tmp_path / "out" / "fma_small").exists()
@@ -81,7 +84,7 @@ def test_the_official_checksum_is_the_default(tmp_path: Path) -> None:
 
 def test_an_archive_that_is_here_is_not_fetched_moved_or_removed(tmp_path: Path) -> None:
     path, sha1 = archive(tmp_path / "a.zip")
-    done = fma.fetch("small", to=tmp_path / "out", source=path, sha1=sha1, keep_archive=False)
+    done = fma.fetch("small", to=tmp_path / "out", source=path, sha1=sha1, keep="folder")
     assert done.folder is not None
     assert found(done.folder) == FILES
     assert path.exists()
@@ -92,12 +95,12 @@ def test_an_archive_need_not_be_unpacked_or_kept(tmp_path: Path) -> None:
     path, sha1 = archive(tmp_path / "a.zip")
     out = tmp_path / "out"
     with serving(path.read_bytes()) as web:
-        done = fma.fetch("small", to=out, url=web.url, sha1=sha1, unpack=False)
+        done = fma.fetch("small", to=out, source=web.url, sha1=sha1, keep="archive")
         assert done.folder is None
         assert [p.name for p in out.iterdir()] == ["fma_small.zip"]
-        fma.fetch("small", to=out, url=web.url, sha1=sha1, keep_archive=False)
+        fma.fetch("small", to=out, source=web.url, sha1=sha1, keep="folder")
         assert [p.name for p in out.iterdir()] == ["fma_small"]
-        assert fma.fetch("small", to=out, url=web.url, sha1=sha1).unpacked is None
+        assert fma.fetch("small", to=out, source=web.url, sha1=sha1).unpacked is None
         assert len(web.asked) == 1
 
 
@@ -141,6 +144,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         fma.fetch("tiny", to=tmp_path)
     with pytest.raises(DataError, match="no SHA-1"):
         fma.fetch("small", to=tmp_path, sha1="1234")
+    with pytest.raises(DataError, match="keep is 'none'; give one of both, folder, archive"):
+        fma.fetch("small", to=tmp_path, keep="none")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no such file"):
         fma.fetch("small", to=tmp_path, source=tmp_path / "none.zip")
     with pytest.raises(DataError, match="not in the folder fma_medium/"):
@@ -152,7 +157,7 @@ def test_a_server_that_announces_a_far_too_large_file_is_refused(tmp_path: Path)
         serving(b"x", Way(length=9 << 30)) as web,
         pytest.raises(DownloadError, match=r"says that it has 9\.7 GB"),
     ):
-        fma.fetch("small", to=tmp_path, url=web.url)
+        fma.fetch("small", to=tmp_path, source=web.url)
 
 
 def test_audio_paths_are_of_the_six_digit_id() -> None:

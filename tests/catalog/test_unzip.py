@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from genrescope.catalog import storage, unzip
 from genrescope.catalog.storage import DiskSpaceError
-from genrescope.catalog.unzip import Unpacked
+from genrescope.catalog.unzip import Limits, Unpacked
 from genrescope.errors import DataError
 
 NOISE = random.Random(1).randbytes(300_000)
@@ -48,7 +48,7 @@ def found(folder: Path) -> dict[str, bytes]:
 
 def refused(archive: Path, to: Path, match: str, **limits: float) -> None:
     with pytest.raises(DataError, match=match):
-        unzip.unzip(archive, to=to, **limits)  # type: ignore[arg-type]
+        unzip.unzip(archive, to=to, limits=Limits(**limits))  # type: ignore[arg-type]
     assert not to.exists()
 
 
@@ -158,7 +158,7 @@ def test_members_that_overwrite_each_other_are_refused(
 def test_an_archive_that_declares_too_much_is_refused(tmp_path: Path, method: int) -> None:
     archive = make(tmp_path / "a.zip", {"fma/zeros": bytes(20_000_000)}, method=method)
     refused(archive, tmp_path / "out", "more than 50 times that")
-    assert unzip.unzip(archive, to=tmp_path / "out", max_ratio=1e6).written == 1
+    assert unzip.unzip(archive, to=tmp_path / "out", limits=Limits(max_ratio=1e6)).written == 1
 
 
 def test_one_clip_of_silence_is_no_bomb(tmp_path: Path) -> None:

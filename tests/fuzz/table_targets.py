@@ -73,14 +73,14 @@ def _manifest_seeds() -> list[bytes]:
 
 
 def _unzip(data: bytes) -> None:
-    from genrescope.catalog.unzip import unzip
+    from genrescope.catalog.unzip import Limits, unzip
 
     around = workspace() / "zip"
     shutil.rmtree(around, ignore_errors=True)
     root = around / "to"
     root.mkdir(parents=True)
     try:
-        unzip(put(data, "a.zip"), to=root, max_bytes=1 << 24)
+        unzip(put(data, "a.zip"), to=root, limits=Limits(max_bytes=1 << 24))
     finally:
         assert [entry.name for entry in around.iterdir()] == ["to"], "outside the folder"
         for entry in root.rglob("*"):

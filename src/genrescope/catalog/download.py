@@ -34,7 +34,7 @@ from genrescope.catalog.storage import (
 )
 from genrescope.errors import ChecksumError, DiskSpaceError, DownloadError, GenrescopeError
 
-__all__ = ["download"]
+__all__ = ["Expected", "Retry", "download"]
 
 _CHUNK = 1 << 18  # bytes
 _OVERLAP = 1 << 16  # bytes that a resumed request asks for again, to compare
@@ -87,18 +87,53 @@ class _Note:
         os.replace(fresh, path)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is known of a file before it is fetched.
+
+    Attributes
+    ----------
+    sha1 : str, optional
+        Its SHA-1, 40 hex digits. Without it, a file of the announced length is taken.
+    max_bytes : int, optional
+        The server may not send more.
+    room_for : callable (int) -> int, optional
+        Given the size of the file, the bytes that must be free beside it (to unpack it).
+    """
+
+    sha1: str | None = None
+    max_bytes: int | None = None
+    room_for: Callable[[int], int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How patient a download is.
+
+    Attributes
+    ----------
+    tries : int > 0
+        Failures in a row, with no byte in between, before giving up.
+    wait : float >= 0
+        s before the second try; doubled for each one after that. A server's Retry-After is
+        respected.
+    timeout : float > 0
+        s of silence after which a connection counts as lost.
+    """
+
+    tries: int = 8
+    wait: float = 1.0
+    timeout: float = 60.0
+
+
 def download(
     url: str,
     *,
     to: Path,
-    sha1: str | None = None,
-    max_bytes: int | None = None,
-    room_for: Callable[[int], int] | None = None,
+    expected: Expected | None = None,
+    retry: Retry | None = None,
     again: str = "Run the same command again",
     report: Report | None = None,
-    tries: int = 8,
-    wait: float = 1.0,
-    timeout: float = 60.0,
 ) -> Path:
     """Fetch a file, or what is missing of it.
 
@@ -109,23 +144,14 @@ def download(
     to : Path
         Where the file goes, once it is whole and checked. Until then its bytes are in
         ``to`` + ``.part``. A file that is there already is only checked.
-    sha1 : str, optional
-        Expected SHA-1, 40 hex digits. Without it, a file of the announced length is taken.
-    max_bytes : int, optional
-        The server may not send more.
-    room_for : callable (int) -> int, optional
-        Given the size of the file, the bytes that must be free beside it (to unpack it).
+    expected : Expected, optional
+        What the file has to be; default any file of the length that the server announces.
+    retry : Retry, optional
+        When to give up.
     again : str
         What to do to resume; the head of the last sentence of messages.
     report : callable, optional
         See :data:`genrescope.catalog.storage.Report`.
-    tries : int > 0
-        Failures in a row, with no byte in between, before giving up.
-    wait : float >= 0
-        s before the second try; doubled for each one after that. A server's Retry-After is
-        respected.
-    timeout : float > 0
-        s of silence after which a connection counts as lost.
 
     Returns
     -------
@@ -140,23 +166,23 @@ def download(
         If the server refuses, keeps failing, keeps changing the file, or sends too much, or
         another process fetches the same file.
     DiskSpaceError
-        If the file, and what `room_for` asks for, do not fit on the disk.
+        If the file, and what `expected` has to be free beside it, do not fit on the disk.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url!r} is no web address; it must start with https:// or http://")
-    expected = sha1.lower() if sha1 else None
+    about = expected or Expected()
     if to.exists():
-        if expected:
-            check_sha1(to, expected=expected, report=report)
+        if about.sha1:
+            check_sha1(to, expected=about.sha1.lower(), report=report)
         return to
     part = to.with_name(to.name + ".part")
     memo = to.with_name(to.name + ".part.json")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part, again) as file:
-            transfer = _Transfer(url, file, _Note.read(memo), memo, max_bytes, room_for, timeout)
+            transfer = _Transfer(url, file, _Note.read(memo), memo, about, retry or Retry())
             transfer.report = report or silent
-            _complete(transfer, to, part, expected, again, tries, wait)
+            transfer.complete(to.name, again)
         os.replace(part, to)
         memo.unlink(missing_ok=True)
     except OSError as error:
@@ -171,68 +197,6 @@ def download(
     return to
 
 
-def _complete(
-    transfer: _Transfer,
-    to: Path,
-    part: Path,
-    expected: str | None,
-    again: str,
-    tries: int,
-    wait: float,
-) -> None:
-    """Ask until the part is whole and right."""
-    if transfer.note.wrong:  # it was whole and wrong last time, so none of it can be trusted
-        transfer.restart()
-    failures = restarts = 0
-    checked: int | None = None  # bytes that the part had when its SHA-1 was wrong
-    while True:
-        before = transfer.have
-        try:
-            if checked is not None or transfer.note.total != before:
-                transfer.request(confirming=checked is not None)
-        except _ChangedError as error:
-            restarts += 1
-            if restarts > _RESTARTS:
-                raise DownloadError(
-                    f"{to.name}: {transfer.url} changed while it was fetched, {restarts} times "
-                    f"({error}); try later, or another address"
-                ) from error
-            transfer.restart()
-            checked = None
-            continue
-        except _LostError as error:
-            failures = 0 if transfer.have > before else failures + 1
-            if failures >= tries:
-                # The announced length may be wrong, and all of it here.
-                have = transfer.have
-                if expected and sha1_of(transfer.file, have, transfer.report) == expected:
-                    break
-                raise DownloadError(
-                    f"{to.name}: {transfer.url}: {error} ({tries} tries in a row); "
-                    f"{human_bytes(transfer.have)} were kept as {part.name}. {again} to resume."
-                ) from error
-            time.sleep(min(max(wait * 2 ** max(failures - 1, 0), error.after), _LONGEST_WAIT))
-            continue
-        failures = 0
-        if expected is None:
-            break
-        if checked != transfer.have:
-            found = sha1_of(transfer.file, transfer.have, transfer.report)
-            if found == expected:
-                break
-            if checked is None or transfer.have > checked:
-                checked = transfer.have
-                continue  # perhaps the length was a lie: ask once what follows
-        transfer.note.wrong = found
-        transfer.note.write(transfer.memo)
-        raise ChecksumError(
-            f"{to.name}: SHA-1 is {found}, expected {expected}{hint(transfer.file)}; the file was "
-            f"kept as {part.name}. {again} to fetch it anew."
-        )
-    transfer.file.flush()
-    os.fsync(transfer.file.fileno())
-
-
 @dataclass
 class _Transfer:
     """One part, and requests that make it longer."""
@@ -241,11 +205,64 @@ class _Transfer:
     file: BinaryIO
     note: _Note
     memo: Path
-    max_bytes: int | None
-    room_for: Callable[[int], int] | None
-    timeout: float
-    report: Report = lambda stage, done, total: None
+    expected: Expected
+    retry: Retry
+    report: Report = silent
     ranges: bool = True  # until the server shows that it gets them wrong
+
+    def complete(self, name: str, again: str) -> None:
+        """Ask until the part is whole and right."""
+        expected = self.expected.sha1.lower() if self.expected.sha1 else None
+        if self.note.wrong:  # it was whole and wrong last time, so none of it can be trusted
+            self.restart()
+        failures = restarts = 0
+        checked: int | None = None  # bytes that the part had when its SHA-1 was wrong
+        while True:
+            before = self.have
+            try:
+                if checked is not None or self.note.total != before:
+                    self.request(confirming=checked is not None)
+            except _ChangedError as error:
+                restarts += 1
+                if restarts > _RESTARTS:
+                    raise DownloadError(
+                        f"{name}: {self.url} changed while it was fetched, {restarts} times "
+                        f"({error}); try later, or another address"
+                    ) from error
+                self.restart()
+                checked = None
+                continue
+            except _LostError as error:
+                failures = 0 if self.have > before else failures + 1
+                if failures >= self.retry.tries:
+                    # The announced length may be wrong, and all of it here.
+                    if expected and sha1_of(self.file, self.have, self.report) == expected:
+                        break
+                    raise DownloadError(
+                        f"{name}: {self.url}: {error} ({self.retry.tries} tries in a row); "
+                        f"{human_bytes(self.have)} were kept as {name}.part. {again} to resume."
+                    ) from error
+                wait = max(self.retry.wait * 2 ** max(failures - 1, 0), error.after)
+                time.sleep(min(wait, _LONGEST_WAIT))
+                continue
+            failures = 0
+            if expected is None:
+                break
+            if checked != self.have:
+                found = sha1_of(self.file, self.have, self.report)
+                if found == expected:
+                    break
+                if checked is None or self.have > checked:
+                    checked = self.have
+                    continue  # perhaps the length was a lie: ask once what follows
+            self.note.wrong = found
+            self.note.write(self.memo)
+            raise ChecksumError(
+                f"{name}: SHA-1 is {found}, expected {expected}{hint(self.file)}; the file was "
+                f"kept as {name}.part. {again} to fetch it anew."
+            )
+        self.file.flush()
+        os.fsync(self.file.fileno())
 
     @property
     def have(self) -> int:
@@ -272,7 +289,7 @@ class _Transfer:
                 headers["If-Range"] = self.note.validator
         request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - http(s) only
         try:
-            with _opener().open(request, timeout=self.timeout) as response:
+            with _opener().open(request, timeout=self.retry.timeout) as response:
                 self._take(response, have=have, start=start, confirming=confirming)
         except urllib.error.HTTPError as error:
             with error:
@@ -343,7 +360,7 @@ class _Transfer:
 
     def _copy(self, response: http.client.HTTPResponse, *, at: int, whole: bool) -> None:
         """Write the body from `at` on; what is in the part already is compared, not written."""
-        have, total = self.have, self.note.total
+        have, total, most = self.have, self.note.total, self.expected.max_bytes
         while chunk := _read(response):
             if at < have:
                 self.file.seek(at)
@@ -359,9 +376,9 @@ class _Transfer:
                 self.file.seek(at)
                 self.file.write(chunk)
                 at += len(chunk)
-            if self.max_bytes is not None and at > self.max_bytes:
+            if most is not None and at > most:
                 raise DownloadError(
-                    f"{self.url}: sends more than {human_bytes(self.max_bytes)}, which the file "
+                    f"{self.url}: sends more than {human_bytes(most)}, which the file "
                     "cannot have; this is not the file"
                 )
             self.report("download", at, total)
@@ -375,12 +392,13 @@ class _Transfer:
     def _admit(self, total: int | None, have: int) -> None:
         if total is None:
             return
-        if self.max_bytes is not None and total > self.max_bytes:
+        most, room_for = self.expected.max_bytes, self.expected.room_for
+        if most is not None and total > most:
             raise DownloadError(
                 f"{self.url}: says that it has {human_bytes(total)}, and the file has at most "
-                f"{human_bytes(self.max_bytes)}; this is not the file"
+                f"{human_bytes(most)}; this is not the file"
             )
-        beside = self.room_for(total) if self.room_for else 0
+        beside = room_for(total) if room_for else 0
         require_space(
             self.memo.parent,
             needed=max(0, total - have) + beside,

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
-from genrescope.catalog.download import download
+from genrescope.catalog.download import Expected, download
 from genrescope.catalog.fma_load import (
     KNOWN_BAD,
     FeatureTable,
@@ -29,7 +30,7 @@ from genrescope.catalog.fma_load import (
 )
 from genrescope.catalog.fma_prepare import Prepared, find_prepared, is_simulated, prepare
 from genrescope.catalog.storage import Report, check_sha1
-from genrescope.catalog.unzip import Unpacked, unzip
+from genrescope.catalog.unzip import Limits, Unpacked, unzip
 from genrescope.errors import DataError
 
 __all__ = [
@@ -56,6 +57,7 @@ _BASE = "https://os.unil.cloud.switch.ch/fma/"
 _GIB = 1 << 30
 _STAMP = ".genrescope-fetch.json"
 _QUARANTINE = "quarantine.csv"
+_KEEP = ("both", "folder", "archive")
 _GROWTH_LIMIT = 2.0  # times the expected size unpacked, above which it is not the archive
 
 
@@ -173,14 +175,10 @@ def fetch(
     name: str,
     *,
     to: str | PathLike[str],
-    url: str | None = None,
     source: str | PathLike[str] | None = None,
     sha1: str | None = None,
-    unpack: bool = True,
-    keep_archive: bool = True,
+    keep: Literal["both", "folder", "archive"] = "both",
     report: Report | None = None,
-    tries: int = 8,
-    wait: float = 1.0,
 ) -> Fetched:
     """Fetch, check and unpack one of FMA's archives.
 
@@ -193,20 +191,17 @@ def fetch(
         One of :data:`ARCHIVES`.
     to : path
         The folder that the archive and its own folder (``fma_small``) go into.
-    url : str, optional
-        A mirror: the address of the file, or, with ``/`` at its end, of the folder it is in.
-    source : path, optional
-        An archive that is there already; nothing is downloaded then.
+    source : str or path, optional
+        Where it comes from; default its official address. A web address is a mirror: of the file,
+        or, with ``/`` at its end, of the folder it is in. A path is an archive that is there
+        already; nothing is downloaded then.
     sha1 : str, optional
         Expected SHA-1 of an archive other than the official one.
-    unpack : bool
-        Whether to unpack it.
-    keep_archive : bool
-        Whether the archive stays after it was unpacked (`source` always does).
+    keep : {"both", "folder", "archive"}
+        What is there in the end. With "folder", the archive is removed once it is unpacked (never
+        one that was there already); with "archive", it is not unpacked.
     report : callable, optional
         See :data:`genrescope.catalog.storage.Report`.
-    tries, wait
-        See :func:`genrescope.catalog.download.download`.
 
     Returns
     -------
@@ -216,7 +211,8 @@ def fetch(
     Raises
     ------
     DataError
-        If there is no archive of that name, or it cannot be unpacked safely.
+        If there is no archive of that name, it cannot be unpacked safely, or `keep` is none of
+        these.
     ChecksumError, DownloadError, DiskSpaceError
         See :func:`genrescope.catalog.download.download`.
     """
@@ -226,23 +222,28 @@ def fetch(
     expected = (sha1 or official.sha1).lower()
     if len(expected) != 40 or set(expected) - set("0123456789abcdef"):
         raise DataError(f"{sha1!r} is no SHA-1; it has 40 digits from 0-9 and a-f")
+    if keep not in _KEEP:
+        raise DataError(f"keep is {keep!r}; give one of {', '.join(_KEEP)}")
     target = Path(to)
     folder = target / official.folder
-    archive = Path(source) if source is not None else target / official.file
+    mirror = isinstance(source, str) and "://" in source
+    here = None if source is None or mirror else Path(source)
+    archive = target / official.file if here is None else here
+    unpack = keep != "archive"
     if unpack and (done := _done(archive, folder, expected)):
         return done
-    if source is None:
-        address = url or official.url
+    if here is None:
+        address = str(source) if mirror else official.url
         download(
             address + official.file if address.endswith("/") else address,
             to=archive,
-            sha1=expected,
-            max_bytes=int(1.2 * official.size),
-            room_for=lambda size: int(official.growth * size) if unpack else 0,
+            expected=Expected(
+                sha1=expected,
+                max_bytes=int(1.2 * official.size),
+                room_for=lambda size: int(official.growth * size) if unpack else 0,
+            ),
             again=f"Run `genrescope fma fetch {name}` again",
             report=report,
-            tries=tries,
-            wait=wait,
         )
     else:
         if not archive.is_file():
@@ -254,11 +255,11 @@ def fetch(
         archive,
         to=target,
         inside=official.folder,
-        max_bytes=int(_GROWTH_LIMIT * official.growth * official.size),
+        limits=Limits(max_bytes=int(_GROWTH_LIMIT * official.growth * official.size)),
         report=report,
     )
     _note(folder, expected, unpacked)
-    if not keep_archive and source is None:
+    if keep == "folder" and here is None:
         archive.unlink()
     return _fetched(archive, folder, unpacked)
 

@@ -22,7 +22,7 @@ from typing import BinaryIO
 from genrescope.catalog.storage import Report, human_bytes, require_space
 from genrescope.errors import DataError, DiskSpaceError
 
-__all__ = ["Unpacked", "unzip"]
+__all__ = ["Limits", "Unpacked", "unzip"]
 
 _READ = 1 << 16  # compressed bytes at a time
 _WRITE = 1 << 20  # unpacked bytes at a time, at most
@@ -57,14 +57,31 @@ class Unpacked:
     failed: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large an archive may be.
+
+    Attributes
+    ----------
+    max_bytes : int, optional
+        All members together may not be larger, unpacked.
+    max_ratio : float
+        Nor larger than this many times the archive.
+    max_members : int
+        Nor may there be more of them.
+    """
+
+    max_bytes: int | None = None
+    max_ratio: float = 50.0
+    max_members: int = 1_000_000
+
+
 def unzip(
     archive: Path,
     *,
     to: Path,
     inside: str | None = None,
-    max_bytes: int | None = None,
-    max_ratio: float = 50.0,
-    max_members: int = 1_000_000,
+    limits: Limits | None = None,
     report: Report | None = None,
 ) -> Unpacked:
     """Unpack a zip archive.
@@ -80,12 +97,8 @@ def unzip(
         The folder that everything goes into.
     inside : str, optional
         The one folder that every member must be in.
-    max_bytes : int, optional
-        All members together may not be larger, unpacked.
-    max_ratio : float
-        Nor larger than this many times the archive.
-    max_members : int
-        Nor may there be more of them.
+    limits : Limits, optional
+        How large all of it may be.
     report : callable, optional
         See :data:`genrescope.catalog.storage.Report`; the stage is "unpack".
 
@@ -111,8 +124,9 @@ def unzip(
         ) from error
     except OSError as error:
         raise DataError(f"{archive}: cannot be read: {error.strerror or error}") from error
-    _check(archive, members, inside, max_members)
-    _check_sizes(archive, members, max_bytes, max_ratio)
+    limits = limits or Limits()
+    _check(archive, members, inside, limits.max_members)
+    _check_sizes(archive, members, limits)
     files = [m for m in members if not m.is_dir()]
     root = to.absolute()
     missing = sum(m.file_size for m in files if not _has_size(root / m.filename, m.file_size))
@@ -192,20 +206,18 @@ def _check(
         raise refuse(f"the member {min(both)!r} is a file and a folder")
 
 
-def _check_sizes(
-    archive: Path, members: Sequence[zipfile.ZipInfo], max_bytes: int | None, max_ratio: float
-) -> None:
+def _check_sizes(archive: Path, members: Sequence[zipfile.ZipInfo], limits: Limits) -> None:
     def refuse(why: str) -> DataError:
         return DataError(f"{archive}: {why}; this is a zip bomb or not the archive, not unpacked")
 
     total, packed = sum(m.file_size for m in members), archive.stat().st_size
-    if max_bytes is not None and total > max_bytes:
-        raise refuse(f"unpacks to {human_bytes(total)}, more than {human_bytes(max_bytes)}")
+    if limits.max_bytes is not None and total > limits.max_bytes:
+        raise refuse(f"unpacks to {human_bytes(total)}, more than {human_bytes(limits.max_bytes)}")
     # Of all together: one clip of silence may well be a thousandth of its size.
-    if total > max(_SMALL, max_ratio * packed):
+    if total > max(_SMALL, limits.max_ratio * packed):
         raise refuse(
             f"has {human_bytes(packed)} and unpacks to {human_bytes(total)}, more than "
-            f"{max_ratio:g} times that"
+            f"{limits.max_ratio:g} times that"
         )
     # Members that share their packed bytes make small archives huge (Fifield 2019).
     end, before = 0, ""

@@ -89,17 +89,19 @@ def fetch(
         raise typer.BadParameter(
             "--from and --url: exclude each other; give --from for a file, or --url for a mirror"
         )
+    if url is not None and "://" not in url:
+        raise typer.BadParameter(
+            f"--url {url}: is no web address; it must start with https:// or http://"
+        )
     file = ARCHIVES[name].file if name in ARCHIVES else name
     stages = {stage: f"{verb} {file}" for stage, verb in _VERBS.items()}
     with resumable(), _progress(stages, sizes=tuple(stages)) as report:
         done = fetch_archive(
             name,
             to=out,
-            url=url,
-            source=source,
+            source=url if source is None else source,
             sha1=sha1,
-            unpack=unpack,
-            keep_archive=keep,
+            keep="archive" if not unpack else "both" if keep else "folder",
             report=report,
         )
     if done.folder is None:
