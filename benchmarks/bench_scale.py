@@ -39,7 +39,7 @@ from genrescope.audio.store import FeatureStore
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import Catalogue, find_tracks
 from genrescope.audio.store.verify import verify
-from genrescope.audio.store.write import extract
+from genrescope.audio.store.write import Extraction, extract
 
 __all__ = ["run"]
 
@@ -93,10 +93,11 @@ def _rate(catalogue: Catalogue, out: Path, engine: Engine | None) -> float:
         if engine is not None or done % BATCH == 0:
             told.append((time.perf_counter(), done))
 
+    how = Extraction(batch=BATCH)
     if engine is None:
-        extract(catalogue, out, workers=1, batch=BATCH, report=report)
+        extract(catalogue, out, how=how, workers=1, report=report)
     else:
-        extract_scaled(catalogue, out, engine=engine, partitions=1, batch=BATCH, report=report)
+        extract_scaled(catalogue, out, engine=engine, how=how, partitions=1, report=report)
     # The first batches of two workers end together; what is on its way at the end is not half done.
     (began, first), (ended, last) = told[1], told[-1]
     return (last - first) / (ended - began)
@@ -104,18 +105,18 @@ def _rate(catalogue: Catalogue, out: Path, engine: Engine | None) -> float:
 
 def _overhead(here: Path, clips: int, rounds: int) -> list[dict[str, Any]]:
     catalogue = find_tracks(make_clips(here / "short", clips, seconds=0.5))
-    recipe = Recipe(("mel",), seconds=1.0)
+    how = Extraction(Recipe(("mel",), seconds=1.0))
     took = {"inline": float("inf"), "cluster": float("inf")}
     with Cluster.local(1) as cluster:
         # The processes that decode are there from the first time on.
-        extract_scaled(catalogue.taken(range(8)), here / "warm", engine=cluster, recipe=recipe)
+        extract_scaled(catalogue.taken(range(8)), here / "warm", engine=cluster, how=how)
         for turn in range(rounds):
             for name in took:
                 out, began = here / f"{name}{turn}", time.perf_counter()
                 if name == "inline":
-                    extract(catalogue, out, workers=1, recipe=recipe)
+                    extract(catalogue, out, how=how, workers=1)
                 else:
-                    extract_scaled(catalogue, out, engine=cluster, recipe=recipe)
+                    extract_scaled(catalogue, out, engine=cluster, how=how)
                 took[name] = min(took[name], time.perf_counter() - began)
     ms = {name: 1000 * seconds / clips for name, seconds in took.items()}
     return [
@@ -178,7 +179,9 @@ def kill(*, clips: int, every: float, seconds: float, out: Path) -> list[dict[st
         killer.start()
         began = time.monotonic()
         try:
-            done = extract_scaled(catalogue, store, engine=cluster, report=_say, batch=FEW)
+            done = extract_scaled(
+                catalogue, store, engine=cluster, how=Extraction(batch=FEW), report=_say
+            )
         finally:
             over.set()
             killer.join()

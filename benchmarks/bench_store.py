@@ -26,7 +26,7 @@ from genrescope.audio.store.journal import Journal
 from genrescope.audio.store.parts import PARTS
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import find_tracks
-from genrescope.audio.store.write import Summary, _Filling, _settle, extract
+from genrescope.audio.store.write import Extraction, Summary, _Filling, _settle, extract
 
 __all__ = ["run"]
 
@@ -90,8 +90,8 @@ def _rate(library: Path, out: Path, workers: int) -> float:
     extract(
         find_tracks(library),
         out,
+        how=Extraction(batch=16),
         workers=workers,
-        batch=16,
         report=lambda done, total, failed: times.append(time.perf_counter()),
     )
     skipped = 4

@@ -11,7 +11,7 @@ from genrescope.audio.store import FeatureStore
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import Catalogue, find_tracks
 from genrescope.audio.store.verify import verify
-from genrescope.audio.store.write import Summary
+from genrescope.audio.store.write import Extraction, Report, Summary
 from tests.audio.stores import write_tone
 
 __all__ = ["MANY", "MEL", "audit", "make_many", "scaled"]
@@ -27,11 +27,21 @@ def make_many(folder: Path) -> Path:
     return folder
 
 
-def scaled(source: Path | Catalogue, out: str | Path, engine: Any, **options: object) -> Summary:
+def scaled(
+    source: Path | Catalogue,
+    out: str | Path,
+    engine: Any,
+    *,
+    partitions: int | None = 4,
+    report: Report | None = None,
+    **options: Any,
+) -> Summary:
     """Extract 1 s of mel into four partitions."""
     catalogue = source if isinstance(source, Catalogue) else find_tracks(source)
-    settings = {"recipe": MEL, "partitions": 4, **options}
-    return extract_scaled(catalogue, out, engine=engine, **settings)  # type: ignore[arg-type]
+    how = Extraction(**{"recipe": MEL, **options})
+    return extract_scaled(
+        catalogue, out, engine=engine, how=how, partitions=partitions, report=report
+    )
 
 
 def audit(out: str | Path, expected: int) -> FeatureStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -10,7 +11,7 @@ import soundfile
 from genrescope.audio.store.disk import sha256_of
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import find_tracks
-from genrescope.audio.store.write import Summary, extract
+from genrescope.audio.store.write import Extraction, Report, Summary, extract
 
 __all__ = ["SHORT", "SR", "N", "content", "fill", "make_music", "write_tone"]
 
@@ -38,10 +39,18 @@ def make_music(folder: Path) -> Path:
     return folder
 
 
-def fill(folder: Path, out: Path, *, recipe: Recipe = SHORT, **options: object) -> Summary:
+def fill(
+    folder: Path,
+    out: Path,
+    *,
+    recipe: Recipe = SHORT,
+    workers: int = 0,
+    report: Report | None = None,
+    **options: Any,
+) -> Summary:
     """Extract in this process, three tracks a part."""
-    settings = {"workers": 0, "batch": 3, **options}
-    return extract(find_tracks(folder), out, recipe=recipe, **settings)  # type: ignore[arg-type]
+    how = Extraction(recipe, **{"batch": 3, **options})
+    return extract(find_tracks(folder), out, how=how, workers=workers, report=report)
 
 
 def content(folder: Path) -> dict[str, str]:

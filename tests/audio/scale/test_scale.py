@@ -134,7 +134,7 @@ def test_a_poisoned_file_is_given_up_after_two_tries_and_takes_nothing_with_it(
     copy = _some(many, tmp_path, 12)
     shutil.copy(copy / "003.wav", copy / "003 poison.wav")
     before = set(cluster.client.run(os.getpid).values())
-    done = scaled(copy, tmp_path / "s", cluster, fn=extract_or_be_killed)
+    done = scaled(copy, tmp_path / "s", cluster, read=extract_or_be_killed)
     assert set(cluster.client.run(os.getpid).values()) == before
     assert times_read(copy / "003 poison.wav") == 2
     assert (done.added, done.failed) == (12, 1)
@@ -142,7 +142,7 @@ def test_a_poisoned_file_is_given_up_after_two_tries_and_takes_nothing_with_it(
     assert failure.error == "DecoderCrashError"
     assert "SIGKILL" in failure.reason
     assert "tried 2 times" in failure.reason
-    again = scaled(copy, tmp_path / "s", cluster, fn=extract_or_be_killed)
+    again = scaled(copy, tmp_path / "s", cluster, read=extract_or_be_killed)
     assert (again.waiting, times_read(copy / "003 poison.wav")) == (1, 2)
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_ends_workers_of_the_cluster_is_found_and_given_up(
     with Cluster.local(2) as cluster:
         # One death is enough for Dask here; it wants four of them before it says so.
         cluster.client.cluster.scheduler.allowed_failures = 0
-        done = scaled(copy, tmp_path / "s", cluster, fn=extract_or_be_killed, partitions=1)
+        done = scaled(copy, tmp_path / "s", cluster, read=extract_or_be_killed, partitions=1)
     assert (done.added, done.failed, done.quarantined) == (10, 1, 1)
     (failure,) = audit(tmp_path / "s", 10).quarantine
     assert (failure.id, failure.error) == ("003 venom.wav", "DecoderCrashError")

@@ -25,7 +25,7 @@ from genrescope.audio.store.journal import Journal
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import find_tracks
 from genrescope.audio.store.verify import verify
-from genrescope.audio.store.write import extract
+from genrescope.audio.store.write import Extraction, extract
 from genrescope.errors import DataError, DiskSpaceError
 from tests.apps.command import environment
 from tests.audio.deadly import extract_or_die
@@ -106,7 +106,7 @@ def killed_at(n, out):
         for name in ("write", "fsync", "replace", "unlink", "truncate", "ftruncate", "mkdir"):
             counting(name)
         try:
-            store_write.extract(catalogue, out, recipe=recipe, batch=3)
+            store_write.extract(catalogue, out, how=store_write.Extraction(recipe, batch=3))
         except BaseException as error:
             print(error, flush=True)
             os._exit(1)
@@ -200,8 +200,8 @@ class _Full:
 
 
 @pytest.fixture
-def known(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Extraction that takes no time."""
+def quickly(music: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """What reads a file and takes no time."""
     made = functools.lru_cache(functools.partial(extract_file, recipe=SHORT))
 
     def quick(job: Job, *, recipe: Recipe) -> object:
@@ -215,14 +215,17 @@ def known(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return parquet[tuple(ids)]
 
     store_write_parquet = store_write.descriptor_parquet
-    monkeypatch.setattr(store_write, "extract_file", quick)
     monkeypatch.setattr(store_write, "descriptor_parquet", quick_parquet)
     monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here cuts the power
+    return quick
 
 
-@pytest.mark.usefixtures("known")
 def test_a_full_disk_leaves_the_store_whole(
-    music: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    music: Path,
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quickly: Callable[..., object],
 ) -> None:
     expected, failures = content(filled), 0
     for name, step in (("write", 3), ("fsync", 1), ("replace", 1)):
@@ -232,7 +235,7 @@ def test_a_full_disk_leaves_the_store_whole(
             with monkeypatch.context() as patch:
                 _Full(patch).at(name, n)
                 try:
-                    fill(music, out)
+                    fill(music, out, read=quickly)
                 except DiskSpaceError as error:
                     assert "goes on where it was" in str(error)  # noqa: PT017
                 else:
@@ -244,7 +247,7 @@ def test_a_full_disk_leaves_the_store_whole(
                 assert found.whole, (name, n, found.problems)
                 # No file is left that takes the room that is wanted.
                 assert not [note for note in found.notes if "not committed" in note], (name, n)
-            fill(music, out)
+            fill(music, out, read=quickly)
             assert content(out) == expected, (name, n)
             n += step
     assert failures > 25
@@ -263,17 +266,14 @@ def test_too_little_room_is_said_at_once(
 # --- once more ---------------------------------------------------------------
 
 
-def test_a_second_run_reads_nothing(
-    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_reads_nothing(music: Path, tmp_path: Path) -> None:
     fill(music, tmp_path / "s")
     before = content(tmp_path / "s")
 
     def never(job: Job, *, recipe: Recipe) -> object:
         raise AssertionError(f"{job.path} was read")
 
-    monkeypatch.setattr(store_write, "extract_file", never)
-    done = fill(music, tmp_path / "s")
+    done = fill(music, tmp_path / "s", read=never)
     assert (done.added, done.kept, done.waiting, done.quarantined) == (0, N, 3, 3)
     assert content(tmp_path / "s") == before
 
@@ -342,7 +342,7 @@ def test_a_file_that_was_touched_or_moved_is_the_same(copy: Path, tmp_path: Path
 
 def test_a_file_that_is_gone_keeps_its_features(copy: Path, tmp_path: Path) -> None:
     catalogue = find_tracks(copy)
-    extract(catalogue, tmp_path / "s", recipe=SHORT, workers=0)
+    extract(catalogue, tmp_path / "s", how=Extraction(SHORT), workers=0)
     (copy / "1.wav").unlink()
     done = extract(catalogue, tmp_path / "s", workers=0)
     assert (done.missing, done.kept) == (1, N - 1)
@@ -372,18 +372,16 @@ def test_a_store_grows_by_another_source(copy: Path, tmp_path: Path) -> None:
 
 
 def test_two_workers_give_the_bytes_of_one(music: Path, tmp_path: Path) -> None:
-    one = extract(find_tracks(music), tmp_path / "1", recipe=SHORT, workers=1, batch=3)
-    two = extract(find_tracks(music), tmp_path / "2", recipe=SHORT, workers=2, batch=3)
+    one = fill(music, tmp_path / "1", workers=1)
+    two = fill(music, tmp_path / "2", workers=2)
     assert content(tmp_path / "1") == content(tmp_path / "2")
     assert one.rows == two.rows == N
 
 
 def test_a_decoder_that_crashes_or_hangs_costs_its_own_file(
-    music: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    music: Path, filled: Path, tmp_path: Path
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(store_write, "extract_file", extract_or_die)
-        done = fill(music, tmp_path / "s", workers=2, timeout=10.0)
+    done = fill(music, tmp_path / "s", workers=2, timeout=10.0, read=extract_or_die)
     assert (done.added, done.failed) == (N - 2, 5)
     errors = {failure.id: failure.error for failure in FeatureStore.open(tmp_path / "s").quarantine}
     assert errors["2.wav"] == "DecoderCrashError"

@@ -18,7 +18,7 @@ from genrescope.audio.store.place import Place
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import find_tracks
 from genrescope.audio.store.verify import verify
-from genrescope.audio.store.write import extract
+from genrescope.audio.store.write import Extraction, extract
 from genrescope.errors import DataError
 from tests.audio.scaled import MEL, audit, make_many, scaled
 from tests.audio.stores import SHORT, fill, make_music, write_tone
@@ -92,7 +92,7 @@ def test_stores_of_two_kinds_do_not_mix(music: Path, tmp_path: Path, threads: Th
         scaled(music, tmp_path / "alone", threads)
     scaled(music, tmp_path / "s", threads)
     with pytest.raises(DataError, match="a store of partitions"):
-        extract(find_tracks(music), tmp_path / "s", recipe=MEL, workers=0)
+        extract(find_tracks(music), tmp_path / "s", how=Extraction(MEL), workers=0)
     with pytest.raises(DataError, match="has 4 partitions, for good"):
         scaled(music, tmp_path / "s", threads, partitions=8)
     with pytest.raises(DataError, match="other parameters"):

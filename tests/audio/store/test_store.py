@@ -30,7 +30,7 @@ from genrescope.audio.store.parts import part_file
 from genrescope.audio.store.recipe import KINDS, Recipe, to_decibels
 from genrescope.audio.store.sources import Catalogue, find_tracks
 from genrescope.audio.store.verify import verify
-from genrescope.audio.store.write import extract
+from genrescope.audio.store.write import Extraction, extract
 from genrescope.catalog.fma_prepare import prepare
 from genrescope.catalog.fma_simulate import simulate
 from genrescope.catalog.prepared import load_prepared
@@ -331,7 +331,7 @@ def test_features_that_are_not_the_files_are_found(damaged: Path) -> None:
 def test_what_is_left_to_do_is_noted(music: Path, tmp_path: Path) -> None:
     catalogue = find_tracks(music)
     first = Catalogue(catalogue.ids[:4], catalogue.paths[:4], {}, "folder")
-    extract(first, tmp_path / "s", recipe=SHORT, workers=0)
+    extract(first, tmp_path / "s", how=Extraction(SHORT), workers=0)
     catalogue.keep(tmp_path / "s")
     (tmp_path / "s" / "parts" / "000009.mel.npy").write_bytes(b"left by a run that was killed")
     with (tmp_path / "s" / "manifest.jsonl").open("ab") as file:
@@ -397,7 +397,7 @@ def test_fma(tmp_path: Path) -> None:
     found = find_tracks(made.metadata, audio=made.audio)
     assert (found.kind, found.simulated, len(found)) == ("FMA", True, 6)
     assert {"genre_top", "artist_id", "split", "subset"} <= found.columns.keys()
-    done = extract(found, tmp_path / "s", recipe=SHORT, workers=0)
+    done = extract(found, tmp_path / "s", how=Extraction(SHORT), workers=0)
     assert done.rows == 6
     opened = FeatureStore.open(tmp_path / "s")
     assert set(opened.texts("split").tolist()) <= {"training", "validation", "test"}

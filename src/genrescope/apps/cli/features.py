@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -145,6 +145,8 @@ def extract(
       genrescope features extract prepared --audio fma_small --subset small --out store
     """
     from genrescope.audio.store.sources import find_tracks
+    from genrescope.audio.store.write import Extraction
+    from genrescope.audio.store.write import extract as extract_here
 
     if workers is not None and (scheduler or cluster):
         raise typer.BadParameter("--workers: is for a run without a cluster; leave it out")
@@ -153,18 +155,14 @@ def extract(
         source, audio=audio, subset=subset, genre_folders=genre_folders, on_error=_unread
     )
     started = time.monotonic()
-    settings = _Settings(recipe, retry, timeout, part)
+    how = Extraction(recipe, retry=retry, timeout=timeout, batch=part)
     with (
         resumable(),
         cluster_of(scheduler, cluster) as engine,
         _progress("Extracting", "tracks") as report,
     ):
         if engine is None and partitions is None and not _partitioned(out):
-            from genrescope.audio.store.write import extract as extract_all
-
-            done = extract_all(
-                catalogue, Path(out), workers=workers, report=report, **settings._asdict()
-            )
+            done = extract_here(catalogue, out, how=how, workers=workers, report=report)
         else:
             from genrescope.audio.scale import Threads
             from genrescope.audio.scale.extract import extract_scaled
@@ -175,9 +173,9 @@ def extract(
                 catalogue,
                 out,
                 engine=engine or Threads(workers),
+                how=how,
                 partitions=partitions,
                 report=report,
-                **settings._asdict(),
             )
     _say(done, catalogue.kind, out, time.monotonic() - started)
     raise typer.Exit(1 if done.quarantined else 0)
@@ -318,15 +316,6 @@ def export(store: _Store, out: options.OutFolder) -> None:
 
 
 # --- what a person reads ----------------------------------------------------
-
-
-class _Settings(NamedTuple):
-    """What extraction is told, wherever it runs."""
-
-    recipe: Recipe
-    retry: bool
-    timeout: float
-    batch: int
 
 
 def _said(out: str) -> dict[str, Any] | None:

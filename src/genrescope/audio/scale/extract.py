@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from genrescope.audio.files import printable
@@ -26,7 +26,7 @@ from genrescope.audio.store.description import (
     describe_new,
 )
 from genrescope.audio.store.disk import StoreLock, told
-from genrescope.audio.store.extract import Extracted, Job, extract_file
+from genrescope.audio.store.extract import Job
 from genrescope.audio.store.journal import Failure, Journal, write_line
 from genrescope.audio.store.partitions import (
     RUNS,
@@ -39,8 +39,7 @@ from genrescope.audio.store.partitions import (
 from genrescope.audio.store.place import Place
 from genrescope.audio.store.recipe import Recipe
 from genrescope.audio.store.sources import Catalogue
-from genrescope.audio.store.write import BATCH, Report, Summary, check_place, plan
-from genrescope.audio.workers import DEFAULT_TIMEOUT
+from genrescope.audio.store.write import Extraction, Report, Summary, check_place, plan
 from genrescope.errors import ClusterError, DataError, DecoderCrashError
 
 __all__ = ["BATCH_BYTES", "extract_scaled"]
@@ -58,13 +57,9 @@ def extract_scaled(
     store: str | os.PathLike[str],
     *,
     engine: Engine,
-    recipe: Recipe | None = None,
+    how: Extraction | None = None,
     partitions: int | None = None,
-    retry: bool = False,
-    timeout: float = DEFAULT_TIMEOUT,
-    batch: int = BATCH,
     report: Report | None = None,
-    fn: Callable[..., Extracted] = extract_file,
 ) -> Summary:
     """Bring the features of all tracks into a store of partitions.
 
@@ -78,21 +73,13 @@ def extract_scaled(
         A folder that all workers see, or a URL; made if need be.
     engine : Engine
         Where the work is done: :class:`genrescope.audio.scale.Cluster` or ``Threads``.
-    recipe : Recipe, optional
-        What to compute; by default what the store has, or all.
+    how : Extraction, optional
+        What to compute and how. The files of a batch have 256 MiB at most, if they are more than
+        one; what reads them is told of at :func:`extract_batch`.
     partitions : int > 0, optional
         Of a new store; by default one for each 10,000 tracks. A store has its number for good.
-    retry : bool
-        Whether to try tracks in quarantine again.
-    timeout : float
-        Seconds that a file may take.
-    batch : int > 0
-        Tracks that are committed together, at most; their files have 256 MiB at most, if they are
-        more than one.
     report : callable, optional
         Told how many tracks are done, how many there are to do, and how many failed.
-    fn : callable
-        What reads a file; see :func:`extract_batch`.
 
     Returns
     -------
@@ -108,16 +95,15 @@ def extract_scaled(
     ClusterError
         If the cluster is lost.
     """
-    if batch < 1:
-        raise ValueError(f"batch is {batch}; at least 1 track is committed at a time")
+    how = how or Extraction()
     place = Place(store)
     with _locked(place) as left_by:
-        recipe, count = _settle(place, recipe, partitions, len(catalogue))
-        run = _Run(place, recipe, Isolation(engine.slots_each, timeout), batch)
+        recipe, count = _settle(place, how.recipe, partitions, len(catalogue))
+        run = _Run(place, recipe, Isolation(engine.slots_each, how.timeout), how.batch)
         run.summary.left_by = left_by
-        run.plan(catalogue, count, retry=retry, slots=engine.slots)
+        run.plan(catalogue, count, retry=how.retry, slots=engine.slots)
         total, done, failed = run.planned, 0, 0
-        work = partial(extract_batch, fn=fn)
+        work = partial(extract_batch, fn=how.read)
         results = engine.run(work, run.batches(), split=run.pieces)
         with contextlib.closing(results):
             for one, result in results:

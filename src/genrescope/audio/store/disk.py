@@ -16,7 +16,15 @@ from typing import Any
 
 from genrescope.errors import DataError, DiskSpaceError, GenrescopeError
 
-__all__ = ["StoreLock", "open_new", "replace_file", "sha256_of", "sync_folder", "write_all"]
+__all__ = [
+    "StoreLock",
+    "open_new",
+    "replace_file",
+    "sha256_of",
+    "sync_folder",
+    "write_all",
+    "write_new",
+]
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -71,17 +79,25 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` in the place of `path` at once; errors as of :func:`told`."""
-    part = path.with_name(f".{path.name}.part")
+def write_new(path: Path, data: bytes | memoryview) -> None:
+    """Bring a new file to the disk."""
+    fd = open_new(path)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, data: bytes | memoryview, *, ending: str = "part") -> None:
+    """Put `data` in the place of `path` at once; errors as of :func:`told`.
+
+    `ending` is of the file that is filled first; two who write the same file need two.
+    """
+    part = path.with_name(f".{path.name}.{ending}")
     with told(path):
         try:
-            fd = open_new(part)
-            try:
-                write_all(fd, data)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            write_new(part, data)
             os.replace(part, path)
         except OSError:
             with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from genrescope.audio.store.disk import FULL, open_new, sync_folder, told, write_all
+from genrescope.audio.store.disk import FULL, replace_file, told
 from genrescope.errors import DataError, DiskSpaceError, GenrescopeError, MissingExtraError
 
 __all__ = ["Place", "is_url"]
@@ -111,23 +111,10 @@ class Place:
         """
         if self.local is not None:
             path = self.local / name
-            # Two workers may write the same file at once.
-            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             with told(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    fd = open_new(part)
-                    try:
-                        write_all(fd, data)
-                        os.fsync(fd)
-                    finally:
-                        os.close(fd)
-                    os.replace(part, path)
-                except OSError:
-                    with contextlib.suppress(OSError):
-                        part.unlink(missing_ok=True)
-                    raise
-                sync_folder(path.parent)
+            # Two workers may write the same file at once.
+            replace_file(path, data, ending=f"{secrets.token_hex(4)}.part")
             return
         with self._writable(name):
             self._fs.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)

@@ -39,6 +39,7 @@ from genrescope.audio.store.disk import (
     sync_folder,
     told,
     write_all,
+    write_new,
 )
 from genrescope.audio.store.extract import Extracted, Job, extract_file, look
 from genrescope.audio.store.journal import Failure, Journal, Row, Seen
@@ -55,13 +56,47 @@ from genrescope.audio.workers import DEFAULT_TIMEOUT, map_isolated
 from genrescope.catalog.storage import human_bytes
 from genrescope.errors import DataError, DiskSpaceError, GenrescopeError
 
-__all__ = ["BATCH", "Report", "Summary", "check_place", "extract", "plan", "strays"]
+__all__ = ["BATCH", "Extraction", "Report", "Summary", "check_place", "extract", "plan", "strays"]
 
 BATCH = 128  # tracks a part
 _SPARE = 64 << 20  # bytes that stay free on the disk
 
 Report = Callable[[int, int, int], None]
 """Told how many tracks are done, how many there are to do, and how many failed."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How tracks are brought into a store, wherever the work is done.
+
+    Attributes
+    ----------
+    recipe : Recipe, optional
+        What to compute; by default what the store has, or all.
+    retry : bool
+        Whether to try tracks in quarantine again.
+    timeout : float
+        Seconds that a file may take.
+    batch : int > 0
+        Tracks that are committed together: what is lost where the process is killed.
+    read : callable
+        What reads a file: takes a :class:`~genrescope.audio.store.extract.Job` and the recipe.
+
+    Raises
+    ------
+    ValueError
+        If `batch` is less than 1.
+    """
+
+    recipe: Recipe | None = None
+    retry: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    batch: int = BATCH
+    read: Callable[..., Extracted] = extract_file
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; at least 1 track is committed at a time")
 
 
 @dataclass
@@ -106,11 +141,8 @@ def extract(
     catalogue: Catalogue,
     folder: str | PathLike[str],
     *,
-    recipe: Recipe | None = None,
+    how: Extraction | None = None,
     workers: int | None = None,
-    retry: bool = False,
-    timeout: float | None = DEFAULT_TIMEOUT,
-    batch: int = BATCH,
     report: Report | None = None,
 ) -> Summary:
     """Bring the features of all tracks into a store.
@@ -118,7 +150,7 @@ def extract(
     A track that is there already is not read again, unless its file changed: size, mtime and ctime
     say whether to look, and the SHA-256 of the whole file says whether it is another one. A track
     that could not be read is in the quarantine and is not tried again, unless its file changed or
-    `retry` is set.
+    a retry is asked for.
 
     Parameters
     ----------
@@ -126,17 +158,11 @@ def extract(
         The tracks; see :func:`genrescope.audio.store.sources.find_tracks`.
     folder : path
         The store; made if need be.
-    recipe : Recipe, optional
-        What to compute; by default what the store has, or all.
+    how : Extraction, optional
+        What to compute and how.
     workers : int >= 0, optional
         As in :func:`genrescope.audio.workers.map_isolated`; the same bytes come out of any number
         from 1 on.
-    retry : bool
-        Whether to try tracks in quarantine again.
-    timeout : float, optional
-        Seconds that a file may take.
-    batch : int > 0
-        Tracks that are committed together: what is lost where the process is killed.
     report : callable, optional
         Told how many tracks are done, how many there are to do, and how many failed.
 
@@ -154,33 +180,32 @@ def extract(
     MissingExtraError
         If descriptors are asked for and pyarrow is not installed.
     """
-    if batch < 1:
-        raise ValueError(f"batch is {batch}; at least 1 track is committed at a time")
+    how = how or Extraction()
     store = Path(folder)
     check_place(store)
     with told(store):
         (store / PARTS).mkdir(parents=True, exist_ok=True)
     with StoreLock(store) as lock:
-        recipe = _settle(store, recipe)
+        recipe = _settle(store, how.recipe)
         journal = Journal.read(store)
         journal.cut()
         _discard(store, journal)
         catalogue.keep(store)
-        jobs, summary = plan(catalogue, journal, retry=retry)
+        jobs, summary = plan(catalogue, journal, retry=how.retry)
         summary.left_by = lock.left_by
         _check_room(store, len(jobs) * recipe.row_bytes)
         filling = _Filling(store, recipe, journal, summary)
         failed = 0
         with closing(
             map_isolated(
-                partial(extract_file, recipe=recipe), jobs, workers=workers, timeout=timeout
+                partial(how.read, recipe=recipe), jobs, workers=workers, timeout=how.timeout
             )
         ) as results:
             for done, (job, result) in enumerate(results, start=1):
                 failed += isinstance(result, GenrescopeError)
                 with filling.safely():
                     filling.take(job, result)
-                    if done % batch == 0 or done == len(jobs):
+                    if done % how.batch == 0 or done == len(jobs):
                         filling.commit()
                 if report is not None:
                     report(done, len(jobs), failed)
@@ -348,12 +373,7 @@ class _Filling:
             os.close(self._open.pop(name))
         if self._descriptors:
             data = descriptor_parquet([row.id for row in self._rows], np.stack(self._descriptors))
-            fd = open_new(paths["descriptors"])
-            try:
-                write_all(fd, data)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            write_new(paths["descriptors"], data)
         if self._rows:
             sync_folder(self.store / PARTS)
             for name in (*self.recipe.arrays, *(("descriptors",) if self._descriptors else ())):
