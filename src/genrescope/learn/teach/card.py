@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,50 @@ from genrescope.learn.card_parts import decisions, score_row
 from genrescope.learn.evaluate import Scores
 from genrescope.learn.resampling import Floats, Ints
 from genrescope.learn.teach.head import LIMIT, GenreHead
+from genrescope.learn.teach.learning_curve import LearningCurve
 from genrescope.learn.train.graph import GraphBuilder
 
-__all__ = ["TARGETS", "decide", "head_graph", "make_card"]
+__all__ = ["TARGETS", "Learnt", "decide", "head_graph", "make_card"]
 
 _FLOAT = 1  # ONNX's number for float32
 
 #: Accuracies asked of sure answers: the first that some threshold reaches is taken.
 TARGETS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 _LEVEL = 0.9  # of the sets
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What came out of learning.
+
+    Attributes
+    ----------
+    head : GenreHead
+        Fitted on all tracks.
+    temperature, temperatures : float, list of float
+        The one in the graph, and the ones of the folds.
+    p : np.ndarray [shape=(n, k), float64]
+        Calibrated out-of-fold probabilities.
+    scores : Scores
+        Out-of-fold, of the bundle as it is.
+    sections : dict
+        From :func:`decide`.
+    alone : tuple of (str, Scores)
+        Scores of what it is compared with.
+    curve : LearningCurve or None
+    chosen : tuple of dict
+        Settings that each fold chose, and those of all tracks at the end.
+    """
+
+    head: GenreHead
+    temperature: float
+    temperatures: list[float]
+    p: Floats
+    scores: Scores
+    sections: dict[str, dict[str, Any]]
+    alone: tuple[tuple[str, Scores], ...]
+    curve: LearningCurve | None
+    chosen: tuple[dict[str, float], ...]
 
 
 def head_graph(head: GenreHead, *, n_features: int, temperature: float = 1.0) -> bytes:
@@ -128,14 +164,10 @@ def decide(
 
 
 def make_card(
+    learnt: Learnt,
     *,
     name: str,
-    genres: Sequence[str],
     front_end: Mapping[str, Any],
-    scores: Scores,
-    table: Sequence[tuple[str, Scores]],
-    sections: Mapping[str, Any],
-    temperatures: tuple[float, Sequence[float]],
     training: Mapping[str, Any],
     teaching: Mapping[str, Any],
     protocol: str,
@@ -144,20 +176,12 @@ def make_card(
 
     Parameters
     ----------
+    learnt : Learnt
+        What is written.
     name : str
         Of the bundle.
-    genres : sequence of str
-        In the order of the columns.
     front_end : mapping
         ``card_section()`` of the front end.
-    scores : Scores
-        Out-of-fold, of the bundle as it is.
-    table : sequence of (str, Scores)
-        The same for what it is compared with.
-    sections : mapping
-        From :func:`decide`.
-    temperatures : (float, sequence of float)
-        The one in the graph, and the ones of the folds.
     training, teaching : mapping
         What was learnt from, and how; "teaching" is for whoever wants to know more.
     protocol : str
@@ -167,6 +191,7 @@ def make_card(
     -------
     dict
     """
+    scores = learnt.scores
     encoders = [encoder["name"] for encoder in front_end["parameters"]["encoders"]]
     licences = [
         f"{encoder['name']}: {encoder['licence']}"
@@ -176,25 +201,25 @@ def make_card(
         "name": name,
         "version": "1",
         "description": (
-            f"Recognises {len(genres)} genres that its owner taught it, from "
+            f"Recognises {len(scores.genres)} genres that its owner taught it, from "
             f"{training['tracks']} tracks, by kernel ridge on {' and '.join(encoders)}."
         ),
-        "genres": list(genres),
+        "genres": list(scores.genres),
         "front_end": dict(front_end),
         "training": dict(training),
         "metrics": {
             "protocol": protocol,
             "table": [score_row("as written", scores)]
-            + [score_row(label, other) for label, other in table],
+            + [score_row(label, other) for label, other in learnt.alone],
             "scores": scores.to_dict(),
         },
         "calibration": {
             "method": "temperature on the pooled log-probabilities, fitted on out-of-fold answers",
-            "temperature": temperatures[0],
-            "temperatures_by_fold": list(temperatures[1]),
+            "temperature": learnt.temperature,
+            "temperatures_by_fold": list(learnt.temperatures),
             "ece": scores.ece,
         },
-        **sections,
+        **learnt.sections,
         "teaching": dict(teaching),
         "licence": (
             "The head belongs to whoever taught it. Encoders, which are not in the bundle: "

@@ -32,7 +32,7 @@ from genrescope.learn.card_parts import cross_cooled
 from genrescope.learn.evaluate import Scores, score
 from genrescope.learn.provenance import versions
 from genrescope.learn.resampling import Floats, Ints
-from genrescope.learn.teach.card import decide, head_graph, make_card
+from genrescope.learn.teach.card import Learnt, decide, head_graph, make_card
 from genrescope.learn.teach.data import (
     Grouping,
     Heard,
@@ -248,9 +248,17 @@ def teach(
         taught = _learn(lesson, front_end, tuple(names.tolist()), tell)
     seconds["learning"] = round(time.monotonic() - started, 1)
     tell("writing", {})
-    bundle = _write(
-        folder, lesson, front_end, taught, table["path"].tolist(), grouping, notes, command
+    card = make_card(
+        taught,
+        name=folder.resolve().name,
+        front_end=front_end.card_section(),
+        training=_training(lesson, table["path"].tolist(), command),
+        teaching=_teaching(taught, grouping, notes),
+        protocol=_protocol(lesson, grouping),
     )
+    graph = head_graph(taught.head, n_features=front_end.n_features, temperature=taught.temperature)
+    bundle = write_bundle(folder, graph=graph, card=card)
+    _check_graph(bundle, lesson, taught)
     result = Taught(
         bundle=bundle,
         paths=tuple(table["path"].tolist()),
@@ -316,20 +324,7 @@ class _Lesson:
         return pooled
 
 
-@dataclass(frozen=True, eq=False)
-class _Learnt:
-    head: GenreHead
-    temperature: float
-    temperatures: list[float]
-    p: Floats
-    scores: Scores
-    sections: dict[str, dict[str, Any]]
-    alone: tuple[tuple[str, Scores], ...]
-    curve: LearningCurve | None
-    chosen: tuple[dict[str, float], ...]
-
-
-def _learn(lesson: _Lesson, front_end: Combined, genres: tuple[str, ...], tell: Report) -> _Learnt:
+def _learn(lesson: _Lesson, front_end: Combined, genres: tuple[str, ...], tell: Report) -> Learnt:
     """Score in folds, then learn from all tracks."""
     y, groups, folds, settings = lesson.y, lesson.groups, lesson.folds, lesson.settings
     columns = {name: (part.start, part.stop) for name, part in front_end.columns.items()}
@@ -368,7 +363,7 @@ def _learn(lesson: _Lesson, front_end: Combined, genres: tuple[str, ...], tell: 
         curve = learning_curve(with_part, p, y, groups=groups, folds=folds, seed=settings.seed)
     tell("all", {})
     head = lesson.fit(np.ones(len(y), dtype=bool), blocks)
-    return _Learnt(
+    return Learnt(
         head=head,
         temperature=fit_temperature(logits, y),
         temperatures=temperatures,
@@ -381,73 +376,64 @@ def _learn(lesson: _Lesson, front_end: Combined, genres: tuple[str, ...], tell: 
     )
 
 
-def _write(
-    folder: Path,
-    lesson: _Lesson,
-    front_end: Combined,
-    learnt: _Learnt,
-    paths: Sequence[str],
-    grouping: Grouping,
-    notes: Sequence[str],
-    command: str,
-) -> Bundle:
-    """Write the bundle and compare it with the head."""
+def _training(lesson: _Lesson, paths: Sequence[str], command: str) -> dict[str, Any]:
+    """What was learnt from, for the card."""
+    return {
+        "data": "tracks of the person who taught it",
+        "licence": "not stated",
+        "tracks": len(paths),
+        "artists": len(np.unique(lesson.groups)),
+        "track_ids": [printable(Path(path).name) for path in paths],
+        "command": command or "genrescope.learn.teach.teach",
+        "seed": lesson.settings.seed,
+        "packages": versions(_PACKAGES),
+    }
+
+
+def _teaching(learnt: Learnt, grouping: Grouping, notes: Sequence[str]) -> dict[str, Any]:
+    """How it was learnt, for the card."""
     head = learnt.head
-    genres = learnt.scores.genres
-    graph = head_graph(head, n_features=front_end.n_features, temperature=learnt.temperature)
+    return {
+        "groups": grouping.by,
+        "head": {
+            "kind": "kernel ridge",
+            "width": head.width_,
+            "strength": head.strength_,
+            "columns_read": len(head.columns_),
+            "rows_compared_with": len(head.support_),
+        },
+        "chosen_by_fold": list(learnt.chosen[:-1]),
+        "settings_tried": len(head.tried_),
+        "curve": None if learnt.curve is None else learnt.curve.to_dict(),
+        "notes": list(notes),
+    }
+
+
+def _protocol(lesson: _Lesson, grouping: Grouping) -> str:
+    """How the scores were made, for the card."""
     groups = "groups" if grouping.known else "tracks, whose artists are not known"
-    card = make_card(
-        name=folder.resolve().name,
-        genres=genres,
-        front_end=front_end.card_section(),
-        scores=learnt.scores,
-        table=learnt.alone,
-        sections=learnt.sections,
-        temperatures=(learnt.temperature, learnt.temperatures),
-        training={
-            "data": "tracks of the person who taught it",
-            "licence": "not stated",
-            "tracks": len(paths),
-            "artists": len(np.unique(lesson.groups)),
-            "track_ids": [printable(Path(path).name) for path in paths],
-            "command": command or "genrescope.learn.teach.teach",
-            "seed": lesson.settings.seed,
-            "packages": versions(_PACKAGES),
-        },
-        teaching={
-            "groups": grouping.by,
-            "head": {
-                "kind": "kernel ridge",
-                "width": head.width_,
-                "strength": head.strength_,
-                "columns_read": len(head.columns_),
-                "rows_compared_with": len(head.support_),
-            },
-            "chosen_by_fold": list(learnt.chosen[:-1]),
-            "settings_tried": len(head.tried_),
-            "curve": None if learnt.curve is None else learnt.curve.to_dict(),
-            "notes": list(notes),
-        },
-        protocol=(
-            f"{lesson.n_folds}-fold cross-validation, folds stratified by genre and split by "
-            f"{groups} (by {grouping.by}); settings chosen inside the training folds, temperature "
-            "fitted on the other folds; 95 % intervals by bootstrap over groups."
-        ),
+    return (
+        f"{lesson.n_folds}-fold cross-validation, folds stratified by genre and split by "
+        f"{groups} (by {grouping.by}); settings chosen inside the training folds, temperature "
+        "fitted on the other folds; 95 % intervals by bootstrap over groups."
     )
-    bundle = write_bundle(folder, graph=graph, card=card)
+
+
+def _check_graph(bundle: Bundle, lesson: _Lesson, learnt: Learnt) -> None:
+    """Compare the graph with the head."""
     # A track at a time: tracks have different numbers of windows.
-    for track in range(min(16, len(paths))):
+    n = len(lesson.y)
+    for track in range(min(16, n)):
         rows = lesson.rows[lesson.track == track]
         expected = apply_temperature(
-            lesson.answer(head, np.arange(len(paths)) == track), learnt.temperature
+            lesson.answer(learnt.head, np.arange(n) == track), learnt.temperature
         )
         worst = float(np.abs(bundle.run(rows[None])[0] - expected).max())
         if worst > _TOLERANCE:
             raise TrainingError(
-                f"the graph in {folder} answers otherwise than the head, by up to {worst:.3f}; it "
-                "is not usable, please report this"
+                f"the graph in {bundle.folder} answers otherwise than the head, by up to "
+                f"{worst:.3f}; it is not usable, please report this"
             )
-    return bundle
 
 
 def _notes(lesson: _Lesson, grouping: Grouping, refused: Sequence[Refused]) -> list[str]:
