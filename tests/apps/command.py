@@ -1,11 +1,24 @@
-"""Run the command as a user does: as a process of its own, in a pipe or on a terminal."""
+"""Run the command as a user does: as a process of its own, in a pipe or on a terminal.
+
+A process takes a second to start. What needs none is asked in this one, through the same function.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from genrescope.apps.cli import command
+from genrescope.apps.cli.main import app
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and terminals")
 
 COMMAND = [sys.executable, "-m", "genrescope"]
 
@@ -33,6 +46,38 @@ def run(
         env=environment(**env),
         check=False,
     )
+
+
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def here(
+    *arguments: str | Path, stdin: bytes = b"", terminal: bool = False, **env: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``genrescope ARGUMENTS`` in this process, in a pipe or on what says it is a terminal.
+
+    The width of such a terminal is COLUMNS of the environment.
+    """
+    kind = _Terminal if terminal else io.TextIOWrapper
+    encoding = env.get("PYTHONIOENCODING", "utf-8")
+    out, err = io.BytesIO(), io.BytesIO()
+    words = list(map(os.fspath, arguments))
+    with (
+        tempfile.TemporaryFile() as read,
+        mock.patch.dict(os.environ, environment(**env), clear=True),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(read, encoding)),
+        mock.patch.object(sys, "stdout", kind(out, encoding)),
+        mock.patch.object(sys, "stderr", kind(err, encoding)),
+    ):
+        read.write(stdin)
+        read.seek(0)
+        code = command.run(app, words)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        said = out.getvalue(), err.getvalue()
+    return subprocess.CompletedProcess(words, code, *said)
 
 
 def on_terminal(*arguments: str | Path, width: int, **env: str) -> tuple[int, str]:

@@ -33,13 +33,6 @@ from tests.learn.tinybundle import make_bundle
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "tiny"
-    make_bundle(folder, n_features=frames.N_FEATURES)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def recogniser(tiny: Path) -> Recogniser:
     return Recogniser.load(tiny, workers=0)
 

@@ -13,16 +13,8 @@ from typer.testing import CliRunner, Result
 from genrescope import Recogniser
 from genrescope.apps.cli.main import app
 from genrescope.apps.playlists import MARKER
-from genrescope.audio import frames
-from tests.apps.test_tag import noise
-from tests.learn.tinybundle import GENRES, make_bundle
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "tiny"
-    make_bundle(folder, n_features=frames.N_FEATURES, sharpness=20.0)
-    return folder
+from tests.apps.sounds import noise
+from tests.learn.tinybundle import GENRES
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +30,10 @@ def music(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def playlist(tiny: Path) -> Callable[..., Result]:
+def playlist(sure: Path) -> Callable[..., Result]:
     def call(*arguments: object, code: int = 0) -> Result:
         done = CliRunner().invoke(
-            app, ["playlist", *map(str, arguments), "--bundle", str(tiny), "-j", "0"]
+            app, ["playlist", *map(str, arguments), "--bundle", str(sure), "-j", "0"]
         )
         assert done.exit_code == code, done.output
         return done
@@ -57,12 +49,12 @@ def tracks(folder: Path) -> dict[str, list[str]]:
 
 
 def test_every_track_is_in_the_playlist_of_its_genre(
-    playlist: Callable[..., Result], music: Path, tiny: Path
+    playlist: Callable[..., Result], music: Path, sure: Path
 ) -> None:
     before = {path: path.read_bytes() for path in music.iterdir()}
     done = playlist(music, "--out", music / "Lists", "--unsure")
     found = tracks(music / "Lists")
-    recogniser = Recogniser.load(tiny)
+    recogniser = Recogniser.load(sure)
     for path in sorted(music.glob("*.flac")):
         genre = recogniser.predict(path).genre or "Not sure"
         assert f"../{path.name}" in found[genre]

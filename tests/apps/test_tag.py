@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,75 +15,32 @@ from pathlib import Path
 from typing import Any
 
 import mutagen
-import numpy as np
 import pytest
-import soundfile
-from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from genrescope import Recogniser
 from genrescope.apps.cli.main import app
 from genrescope.apps.journal import Journal
-from genrescope.audio import frames
 from genrescope.catalog.genre_tags import read_genre_field, write_genre_field
 from genrescope.learn.prediction import Prediction
-from tests.apps.command import COMMAND, environment, on_terminal, run
-from tests.learn.tinybundle import GENRES, make_bundle
+from tests.apps.command import posix
+from tests.apps.sounds import genres, noise
+from tests.learn.tinybundle import GENRES
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and terminals")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that is always sure, and never right."""
-    folder = tmp_path_factory.mktemp("bundle") / "tiny"
-    make_bundle(folder, n_features=frames.N_FEATURES, sharpness=20.0)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENRESCOPE_HEARD", str(tmp_path / "state" / "heard.sqlite3"))
-    monkeypatch.setenv("GENRESCOPE_JOURNAL", str(tmp_path / "state" / "journal.sqlite3"))
-
-
-def noise(path: Path, *, seed: int = 0, **tags: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    y = np.random.default_rng(seed).normal(size=44_100).astype(np.float32) * 0.1
-    soundfile.write(path, y, 44_100)
-    file = mutagen.File(path)
-    for key, value in tags.items():
-        file[key] = value
-    file.save()
-    return path
+pytestmark = pytest.mark.usefixtures("own_state")
 
 
 @pytest.fixture
-def music(tmp_path: Path) -> Path:
-    """Four tracks: two without a genre, one with, one with a book in it."""
-    folder = tmp_path / "music"
-    noise(folder / "A" / "none.flac", seed=0, artist="A")
-    noise(folder / "A" / "other.flac", seed=1, artist="A", genre="Other")
-    noise(folder / "B" / "polka.flac", seed=2, artist="B", genre="Polka")
-    noise(folder / "B" / "book.flac", seed=3, artist="B", genre="Audiobook")
-    return folder
-
-
-@pytest.fixture
-def tag(tiny: Path) -> Callable[..., Result]:
+def tag(sure: Path) -> Callable[..., Result]:
     def call(*arguments: object, code: int = 0) -> Result:
         done = CliRunner().invoke(
-            app, ["tag", *map(str, arguments), "--bundle", str(tiny), "--workers", "0"]
+            app, ["tag", *map(str, arguments), "--bundle", str(sure), "--workers", "0"]
         )
         assert done.exit_code == code, done.output
         assert done.exception is None or isinstance(done.exception, SystemExit)
         return done
 
     return call
-
-
-def genres(folder: Path) -> dict[str, tuple[str, ...]]:
-    return {path.stem: read_genre_field(path).values for path in sorted(folder.rglob("*.flac"))}
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -316,18 +272,6 @@ def test_what_hears_is_chosen(
     assert asked == [{"n_windows": 2, "workers": 0, "metadata": False}]
 
 
-def test_a_list_on_stdin(tiny: Path, music: Path) -> None:
-    one, two = music / "A" / "none.flac", music / "A" / "other.flac"
-    for option, separator in (((), b"\n"), (("-0",), b"\0")):
-        listed = separator.join([os.fsencode(one), os.fsencode(two)])
-        keep = {key: value for key, value in os.environ.items() if "GENRESCOPE_" in key}
-        arguments = ["tag", "-", *option, "--json", "--bundle", str(tiny), "-j", "0"]
-        done = run(*arguments, stdin=listed, **keep)
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)["proposals"]
-        assert [entry["path"] for entry in found] == [str(one), str(two)]
-
-
 # --- together and alone ----------------------------------------------------
 
 
@@ -450,7 +394,7 @@ def test_no_journal_no_writing(
         (["a.mp3", "--null"], "give - as a path"),
         (["a.mp3", "--min-confidence", "70"], "less than or equal to 1"),
         (["a.mp3", "--existing", "merge"], "merge"),
-        (["a.mp3", "--never", " "], "--never needs"),
+        (["a.mp3", "--never", " "], "--never: is empty"),
         (["a.mp3", "--id3", "2"], "2"),
     ],
 )
@@ -460,8 +404,8 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
     assert words in re.sub(r"[\s│]+", " ", done.output)
 
 
-def test_subgenres_of_a_bundle_without(tiny: Path) -> None:
-    done = CliRunner().invoke(app, ["tag", "a.mp3", "--subgenres", "--bundle", str(tiny)])
+def test_subgenres_of_a_bundle_without(sure: Path) -> None:
+    done = CliRunner().invoke(app, ["tag", "a.mp3", "--subgenres", "--bundle", str(sure)])
     assert done.exit_code == 2
     assert "knows no sub-genres" in re.sub(r"[\s│]+", " ", done.output)
 
@@ -475,93 +419,8 @@ def test_nothing_to_do(tag: Callable[..., Result], tmp_path: Path) -> None:
 # --- on a terminal ---------------------------------------------------------
 
 
-@posix
-@pytest.mark.parametrize("width", [60, 120])
-def test_the_table_fits_the_terminal(tiny: Path, music: Path, width: int) -> None:
-    noise(music / "A long name of a folder" / ("long " * 12 + ".flac"), seed=9)
-    (music / "broken.flac").write_bytes(b"no music")
-    shown = ("--existing", "replace", "--bundle", tiny, "-j", "0", "--never", "audiobook")
-    changes = {key: os.environ[key] for key in os.environ if key.startswith("GENRESCOPE_")}
-    code, output = on_terminal("tag", music, *shown, width=width, NO_COLOR="1", **changes)
-    assert code == 1
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.split("\x1b[2K")[-1])
-    lines = [line.split("\r")[-1] for line in text.replace("\r\n", "\n").split("\n")]
-    command = next(place for place, line in enumerate(lines) if line.startswith("   genrescope"))
-    assert all(cell_len(line) <= width for line in lines[:command])
-    assert any(line.startswith(" A/none.flac") for line in lines)
-    assert any("long .flac" in line and "…" in line for line in lines)
-    assert "1 of 6 files could not be tagged" in " ".join(lines)
-
-
 def test_tags_cannot_steer_the_terminal(tag: Callable[..., Result], tmp_path: Path) -> None:
     noise(tmp_path / "in" / "a.flac", genre="\x1b[31mred\x07")
     for form in ((), ("--json",), ("--csv",)):
         out = tag(tmp_path / "in", *form).stdout
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", out)
-
-
-# --- stopped ---------------------------------------------------------------
-
-SLOW = """
-import sys, time
-from genrescope.apps.cli.main import main
-from genrescope.apps.tagger import Tagger
-from genrescope.learn.recogniser import Recogniser
-def slowly(cls, name):
-    done = getattr(cls, name)
-    def slow(*args, **named):
-        print("@" + name, file=sys.stderr, flush=True)
-        sys.stdin.read(1)
-        return done(*args, **named)
-    setattr(cls, name, slow)
-slowly(Recogniser, "predict")
-slowly(Tagger, "write")
-sys.argv[0] = "genrescope"
-main()
-"""
-
-
-@posix
-@pytest.mark.parametrize("stage", ["predict", "write"])
-def test_ctrl_c(tiny: Path, music: Path, stage: str) -> None:
-    """In the middle of one file: that file is done whole, and no other is begun."""
-    arguments = ["tag", str(music), "--write", "--alone", "--bundle", str(tiny), "-j", "0"]
-    with subprocess.Popen(
-        [sys.executable, "-c", SLOW, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(**{k: v for k, v in os.environ.items() if k.startswith("GENRESCOPE_")}),
-    ) as process:
-        assert process.stderr is not None
-        assert process.stdin is not None
-        while (line := process.stderr.readline()) != f"@{stage}\n".encode():
-            assert line, "ended early"
-            process.stdin.write(b".")
-            process.stdin.flush()
-        process.send_signal(signal.SIGINT)
-        process.stdin.write(b"....")
-        process.stdin.close()
-        said = process.stderr.read().decode()
-        assert process.wait(timeout=60) == 130
-    count = 1 if stage == "write" else 0
-    assert f"stopped; {count} " in said
-    assert sum(values not in ((), ("Other",)) for values in genres(music / "A").values()) == count
-    with Journal.open() as journal:
-        assert sum(run.files for run in journal.runs()) == count
-
-
-@posix
-def test_a_reader_that_leaves(tiny: Path, music: Path) -> None:
-    command = [*COMMAND, "tag", str(music), "--jsonl", "--bundle", str(tiny), "-j", "0"]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(**{k: v for k, v in os.environ.items() if k.startswith("GENRESCOPE_")}),
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.stderr is not None
-        assert b"Traceback" not in process.stderr.read()
-        assert process.wait(timeout=60) == 141

@@ -79,7 +79,9 @@ def test_what_is_written_is_noted(song: Path, journal: Journal) -> None:
 def test_the_same_genres_are_not_written_again(song: Path, journal: Journal) -> None:
     before = os.stat(song)
     assert tagger(journal).write(song, ["Rock;Pop"], expected=["Jazz"]).new == ("Rock;Pop",)
-    assert os.stat(song) == before
+    after = os.stat(song)
+    for name in ("st_ino", "st_mode", "st_size", "st_mtime_ns", "st_ctime_ns"):  # it was read
+        assert getattr(after, name) == getattr(before, name), name
     assert list(journal.entries()) == journal.runs() == []
 
 

@@ -19,22 +19,14 @@ from typer.testing import CliRunner
 
 from genrescope.apps.cli.main import app
 from genrescope.apps.journal import Journal
-from genrescope.audio import frames
 from genrescope.catalog.genre_tags import read_genre_field, write_genre_field
 from tests.apps.command import COMMAND, environment
-from tests.apps.test_tag import noise
-from tests.learn.tinybundle import GENRES, make_bundle
+from tests.apps.sounds import noise
+from tests.learn.tinybundle import GENRES
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 PATIENCE = 60.0  # s
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "tiny"
-    make_bundle(folder, n_features=frames.N_FEATURES, sharpness=20.0)
-    return folder
 
 
 class Watch:
@@ -83,14 +75,14 @@ class Watch:
 
 @pytest.fixture
 def watch(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Watch]]:
     monkeypatch.setenv("GENRESCOPE_HEARD", str(tmp_path / "state" / "heard.sqlite3"))
     monkeypatch.setenv("GENRESCOPE_JOURNAL", str(tmp_path / "state" / "journal.sqlite3"))
     started: list[Watch] = []
 
     def start(*arguments: str) -> Watch:
-        started.append(Watch(tmp_path / "in", "--bundle", str(tiny), *arguments))
+        started.append(Watch(tmp_path / "in", "--bundle", str(sure), *arguments))
         return started[-1]
 
     yield start
@@ -192,12 +184,12 @@ def test_changed_tags_are_looked_at_again_from_memory(watch: Callable[..., Watch
     running.end()
 
 
-def test_wrong_usage(tmp_path: Path, tiny: Path) -> None:
+def test_wrong_usage(tmp_path: Path, sure: Path) -> None:
     for arguments, words in (
         ([str(tmp_path / "nowhere")], "does not exist"),
         ([str(tmp_path), "--settle", "0"], "--settle"),
         ([], "FOLDER"),
     ):
-        done = CliRunner().invoke(app, ["watch", *arguments, "--bundle", str(tiny)])
+        done = CliRunner().invoke(app, ["watch", *arguments, "--bundle", str(sure)])
         assert done.exit_code != 0
         assert words in done.output + str(done.exception)
