@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -29,6 +29,14 @@ __all__ = ["predict"]
 DEFAULT_TOP = 3
 TAGGER = "musicnn"
 TIMELINE_WINDOWS = 20
+
+
+class _Shown(NamedTuple):
+    """What of an answer is shown, and how."""
+
+    form: str
+    top: int
+    details: Details
 
 
 def predict(
@@ -159,7 +167,7 @@ def predict(
             batch, encoder=encoder, form=form, top=top, windows=windows, workers=workers
         )
         raise typer.Exit(code)
-    details = Details(timeline=timeline, tree=tree, sets=sets)
+    shown = _Shown(form, top, Details(timeline=timeline, tree=tree, sets=sets))
     if table is not None:
         if together or timeline or tree:
             raise typer.BadParameter(
@@ -169,23 +177,22 @@ def predict(
             raise typer.BadParameter(
                 "--no-metadata: leaves nothing of a --table to judge by; leave it out"
             )
-        raise typer.Exit(_predict_table(table, form=form, top=top, details=details, bundle=bundle))
+        raise typer.Exit(_predict_table(table, bundle, shown))
 
     with Interrupts() as interrupts:
         try:
+            from genrescope.learn.recogniser import Recogniser
+
             with cluster_of(scheduler, cluster) as engine:
-                code = _predict(
-                    Batch(paths, null=null),
-                    interrupts,
-                    form=form,
-                    top=top,
-                    details=details,
+                recogniser = Recogniser.load(
+                    bundle,
+                    n_windows=TIMELINE_WINDOWS if timeline and windows is None else windows,
                     workers=workers,
-                    windows=TIMELINE_WINDOWS if timeline and windows is None else windows,
-                    bundle=bundle,
                     metadata=metadata,
-                    together=together,
-                    engine=engine,
+                )
+                batch = Batch(paths, null=null)
+                code = _predict(
+                    recogniser, batch, interrupts, shown=shown, together=together, engine=engine
                 )
         except KeyboardInterrupt:  # before there was anything to print
             if json:
@@ -195,25 +202,19 @@ def predict(
 
 
 def _predict(
+    recogniser: Recogniser,
     batch: Batch,
     interrupts: Interrupts,
     *,
-    form: str,
-    top: int,
-    details: Details,
-    workers: int | None,
-    windows: int | None,
-    bundle: str,
-    metadata: bool,
+    shown: _Shown,
     together: bool,
     engine: Cluster | None,
 ) -> int:
     from genrescope.apps.cli import sinks
     from genrescope.apps.cli.progress import Progress
     from genrescope.learn.prediction import FailedPrediction
-    from genrescope.learn.recogniser import Recogniser
 
-    recogniser = Recogniser.load(bundle, n_windows=windows, workers=workers, metadata=metadata)
+    form, top, details = shown
     if details.tree and not recogniser.knows_subgenres:
         raise typer.BadParameter(
             f"--tree: {recogniser.bundle.name} knows no sub-genres; "
@@ -285,7 +286,7 @@ def _predict(
     return 0
 
 
-def _predict_table(path: Path, *, form: str, top: int, details: Details, bundle: str) -> int:
+def _predict_table(path: Path, bundle: str, shown: _Shown) -> int:
     """Recognise tracks that are only written about."""
     from genrescope.apps.cli import sinks
     from genrescope.learn.bundle import Bundle
@@ -294,6 +295,7 @@ def _predict_table(path: Path, *, form: str, top: int, details: Details, bundle:
 
     known = Bundle.load(bundle)
     rows = read_about_table(path)
+    form, top, details = shown
     sink = sinks.make_sink(form, sys.stdout, genres=known.genres, top=top, details=details)
     for result in predict_table([about for _, about in rows], known):
         sink.prediction(result)
