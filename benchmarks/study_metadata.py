@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     from genrescope.learn.studies.hierarchy import read_answers, read_tree_data
     from genrescope.learn.studies.metadata import metadata_study, study_markdown
     from genrescope.learn.studies.sentences import SentenceEncoder
-    from genrescope.learn.train.fusion import FusionRecipe
+    from genrescope.learn.train.fusion import FusionRecipe, FusionTracks
 
     torch.set_num_threads(1)
     data = read_tree_data(given.data, given.run)
@@ -68,12 +68,18 @@ def main(arguments: list[str] | None = None) -> int:
         name, _, revision = given.sentences.partition("@")
         encoder = SentenceEncoder.load(name, revision=revision or None)
     log_p, folds = read_answers(given.run, data.y_top, data.artists)
-    common = {"genres": data.genres, "artists": data.artists}
-    asked = (abouts, data.y_top, folds, log_p)
-    texts = metadata_study(*asked, **common, sound=data.statistics, encoder=encoder)
+    tracks = FusionTracks(
+        abouts=abouts,
+        y=data.y_top,
+        folds=folds,
+        log_p=log_p,
+        genres=tuple(data.genres),
+        artists=data.artists,
+    )
+    texts = metadata_study(tracks, sound=data.statistics, encoder=encoder)
     numbers = [
         row
-        for row in metadata_study(*asked, **common, recipe=FusionRecipe(sources=("numbers",)))
+        for row in metadata_study(tracks, recipe=FusionRecipe(sources=("numbers",)))
         if "numbers" in row.name and row.masked
     ]
     page = "\n".join([_HEAD, study_markdown(texts), _NUMBERS.strip(), "", study_markdown(numbers)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from genrescope.learn.parts.fusion import Combination, MetadataHead, NumberScale
 from genrescope.learn.parts.text_features import TextSettings, count_rows, sparse_rows
 from genrescope.learn.train.fusion import (
     FusionRecipe,
+    FusionTracks,
     FusionTraining,
     answer_out_of_fold,
     stack,
@@ -54,13 +57,16 @@ def world(n: int = 420, seed: int = 0) -> tuple[list[About], np.ndarray, np.ndar
     return abouts, y, artist, log_p
 
 
+def tracks_of(n: int = 420, **changes: Any) -> FusionTracks:
+    abouts, y, artist, log_p = world(n)
+    folds = group_folds(y, artist, n_folds=3)
+    said = {"abouts": abouts, "y": y, "folds": folds, "log_p": log_p, "genres": GENRES}
+    return FusionTracks(**{**said, "artists": artist.astype(str), **changes})
+
+
 @pytest.fixture(scope="module")
 def trained() -> FusionTraining:
-    abouts, y, artist, log_p = world()
-    folds = group_folds(y, artist, n_folds=3)
-    return text_part(
-        abouts, y, folds, log_p, genres=GENRES, artists=artist.astype(str), recipe=SMALL
-    )
+    return text_part(tracks_of(), recipe=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -91,21 +97,13 @@ def test_every_source_helps_on_unseen_artists(trained: FusionTraining) -> None:
 
 
 def test_the_part_is_the_same_every_time(trained: FusionTraining) -> None:
-    abouts, y, artist, log_p = world()
-    folds = group_folds(y, artist, n_folds=3)
-    again = text_part(
-        abouts, y, folds, log_p, genres=GENRES, artists=artist.astype(str), recipe=SMALL
-    )
+    again = text_part(tracks_of(), recipe=SMALL)
     assert again.part.graph == trained.part.graph
     assert again.part.settings == trained.part.settings
 
 
 def test_only_the_temperature_of_the_sound_may_differ(trained: FusionTraining) -> None:
-    abouts, y, artist, log_p = world()
-    folds = group_folds(y, artist, n_folds=3)
-    hot = text_part(
-        abouts, y, folds, 2 * log_p, genres=GENRES, artists=artist.astype(str), recipe=SMALL
-    )
+    hot = text_part(tracks_of(log_p=2 * tracks_of().log_p), recipe=SMALL)
     np.testing.assert_allclose(hot.probabilities, trained.probabilities, atol=2e-3)
 
 
@@ -128,17 +126,19 @@ def test_namesakes_teach_nothing() -> None:
         About(artist=f"{name} and friends") for name in names
     ]
     y = np.tile(rng.integers(0, 3, n // 2), 2)
-    folds = np.repeat([0, 1], n // 2)
-    artists = np.arange(n).astype(str)
-    answers = answer_out_of_fold(
-        "artist", abouts, y, folds, artists=artists, n_genres=3, recipe=SMALL
+    tracks = FusionTracks(
+        abouts=abouts,
+        y=y,
+        folds=np.repeat([0, 1], n // 2),
+        log_p=np.zeros((n, 3)),
+        genres=GENRES,
+        artists=np.arange(n).astype(str),
     )
+    answers = answer_out_of_fold("artist", tracks, recipe=SMALL)
     # Nothing is left to learn from, since every artist has a namesake in the other fold.
     assert answers is None
     half = [*abouts[: n // 2], *(About(artist=f"x{i} y") for i in range(n // 2))]
-    answers = answer_out_of_fold(
-        "artist", half, y, folds, artists=artists, n_genres=3, recipe=SMALL
-    )
+    answers = answer_out_of_fold("artist", replace(tracks, abouts=half), recipe=SMALL)
     assert answers is not None
 
 
@@ -149,15 +149,12 @@ def test_who_is_a_namesake() -> None:
 
 
 def test_what_cannot_be_trained() -> None:
-    abouts, y, artist, log_p = world(60)
-    folds = group_folds(y, artist, n_folds=3)
-    names = artist.astype(str)
     with pytest.raises(TrainingError, match="nothing to learn from"):
-        text_part([About()] * 60, y, folds, log_p, genres=GENRES, artists=names)
+        text_part(tracks_of(60, abouts=[About()] * 60))
     with pytest.raises(DataError, match="they have to fit"):
-        text_part(abouts[1:], y, folds, log_p, genres=GENRES, artists=names)
+        tracks_of(60, abouts=[About()] * 59)
     with pytest.raises(DataError, match="in two folds"):
-        text_part(abouts, y, np.arange(60) % 3, log_p, genres=GENRES, artists=names)
+        tracks_of(60, folds=np.arange(60) % 3)
 
 
 def test_graph_and_model_agree() -> None:
@@ -358,9 +355,15 @@ def test_real_titles_help(data_dir: Path) -> None:
     artists = np.array([row["artist_id"] for row in rows])
     folds = group_folds(y, artists, n_folds=3)
     recipe = FusionRecipe(text=TextSettings(bits=12))
-    found = answer_out_of_fold(
-        "title", abouts, y, folds, artists=artists, n_genres=len(genres), recipe=recipe
+    tracks = FusionTracks(
+        abouts=abouts,
+        y=y,
+        folds=folds,
+        log_p=np.zeros((len(y), len(genres))),
+        genres=tuple(genres.tolist()),
+        artists=artists,
     )
+    found = answer_out_of_fold("title", tracks, recipe=recipe)
     assert found is not None
     assert found.known.mean() > 0.98
     assert (found.log_p.argmax(1) == y).mean() > 0.2  # chance is 0.125

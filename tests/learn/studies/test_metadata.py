@@ -7,41 +7,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrescope.catalog.splits import group_folds
 from genrescope.errors import DataError
 from genrescope.learn.parts.company import company, pool_company
 from genrescope.learn.studies.early_fusion import EarlySettings, early_out_of_fold
 from genrescope.learn.studies.metadata import metadata_study, study_markdown, write_study
-from tests.learn.parts.test_fusion import GENRES, SMALL, world
+from genrescope.learn.train.fusion import FusionTracks
+from tests.learn.parts.test_fusion import SMALL, tracks_of
 
 TINY = EarlySettings(components=6, width=16, epochs=15, batch=32)
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple:
-    abouts, y, artist, log_p = world(300)
-    folds = group_folds(y, artist, n_folds=3)
+def made() -> tuple[FusionTracks, np.ndarray]:
+    tracks = tracks_of(300)
     rng = np.random.default_rng(5)
-    sound = (np.exp(log_p) @ rng.normal(size=(3, 10)) + 0.1 * rng.normal(size=(300, 10))).astype(
-        np.float32
-    )
-    return abouts, y, folds, log_p, artist.astype(str), sound
+    sound = (
+        np.exp(tracks.log_p) @ rng.normal(size=(3, 10)) + 0.1 * rng.normal(size=(300, 10))
+    ).astype(np.float32)
+    return tracks, sound
 
 
-def test_study(made: tuple, tmp_path: Path) -> None:
-    abouts, y, folds, log_p, artists, sound = made
-    rows = metadata_study(
-        abouts,
-        y,
-        folds,
-        log_p,
-        genres=GENRES,
-        artists=artists,
-        sound=sound,
-        recipe=SMALL,
-        early=TINY,
-        n_boot=20,
-    )
+def test_study(made: tuple[FusionTracks, np.ndarray], tmp_path: Path) -> None:
+    tracks, sound = made
+    rows = metadata_study(tracks, sound=sound, recipe=SMALL, early=TINY, n_boot=20)
     by_name = {(row.name, row.masked): row for row in rows}
     assert rows[0].name == "sound alone"
     for masked in (True, False):
@@ -65,21 +53,18 @@ def test_study(made: tuple, tmp_path: Path) -> None:
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
-def test_early_fusion_answers_without_text(made: tuple) -> None:
-    abouts, y, folds, _, _, sound = made
-    found = early_out_of_fold(
-        sound, abouts, y, folds, n_genres=3, sources=("title", "numbers"), settings=TINY
-    )
-    again = early_out_of_fold(
-        sound, abouts, y, folds, n_genres=3, sources=("title", "numbers"), settings=TINY
-    )
+def test_early_fusion_answers_without_text(made: tuple[FusionTracks, np.ndarray]) -> None:
+    tracks, sound = made
+    y = tracks.y
+    found = early_out_of_fold(sound, tracks, sources=("title", "numbers"), settings=TINY)
+    again = early_out_of_fold(sound, tracks, sources=("title", "numbers"), settings=TINY)
     for name in ("all", "sound"):
         np.testing.assert_allclose(np.exp(found[name]).sum(1), 1, atol=1e-5)
         np.testing.assert_array_equal(found[name], again[name])
         assert (found[name].argmax(1) == y).mean() > 0.4
     assert (found["all"].argmax(1) == y).mean() > (found["sound"].argmax(1) == y).mean()
-    with pytest.raises(DataError, match="one of each a track"):
-        early_out_of_fold(sound[1:], abouts, y, folds, n_genres=3)
+    with pytest.raises(DataError, match="one row a track"):
+        early_out_of_fold(sound[1:], tracks)
 
 
 def test_company() -> None:

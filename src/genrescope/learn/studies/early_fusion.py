@@ -17,7 +17,7 @@ from genrescope.errors import DataError, MissingExtraError
 from genrescope.learn.parts.about import About
 from genrescope.learn.parts.fusion import NumberScale
 from genrescope.learn.parts.text_features import TextSettings, sparse_rows
-from genrescope.learn.train.fusion import FusionRecipe
+from genrescope.learn.train.fusion import FusionRecipe, FusionTracks
 from genrescope.learn.train.statnet import fit_front_scale
 
 __all__ = ["EarlySettings", "early_out_of_fold"]
@@ -57,11 +57,8 @@ class EarlySettings:
 
 def early_out_of_fold(
     sound: FloatArray,
-    abouts: Sequence[About],
-    y: IntArray,
-    folds: IntArray,
+    tracks: FusionTracks,
     *,
-    n_genres: int,
     sources: Sequence[str] = ("title", "artist"),
     settings: EarlySettings | None = None,
     seed: int = 0,
@@ -72,12 +69,8 @@ def early_out_of_fold(
     ----------
     sound : np.ndarray [shape=(n, d), float32]
         Statistics of the sound.
-    abouts : sequence of n About
-        What else is known.
-    y, folds : np.ndarray [shape=(n,), int64]
-        True genres, and folds by artist.
-    n_genres : int
-        How many there are.
+    tracks : FusionTracks
+        Genres, folds by artist, and what else is known.
     sources : sequence of str
         What is read beside the sound; none gives the same network on sound alone.
     settings : EarlySettings, optional
@@ -87,7 +80,7 @@ def early_out_of_fold(
 
     Returns
     -------
-    dict of str to np.ndarray [shape=(n, n_genres), float64]
+    dict of str to np.ndarray [shape=(n, k), float64]
         "all": with everything that is known; "sound": of the same network, the rest withheld.
 
     Raises
@@ -95,19 +88,17 @@ def early_out_of_fold(
     MissingExtraError
         If torch or scikit-learn are not installed.
     DataError
-        If lengths differ.
+        If `sound` has another length.
     """
-    if not len(sound) == len(abouts) == len(y) == len(folds):
-        raise DataError(
-            f"{len(sound)} rows of sound, {len(abouts)} tracks, {len(y)} genres and {len(folds)} "
-            "folds; there has to be one of each a track"
-        )
+    y, folds, n_genres = tracks.y, tracks.folds, len(tracks.genres)
+    if len(sound) != len(y):
+        raise DataError(f"{len(sound)} rows of sound and {len(y)} tracks; give one row a track")
     chosen = settings or EarlySettings()
     out = {name: np.zeros((len(y), n_genres)) for name in ("all", "sound")}
     for k in np.unique(folds):
         train = folds != k
         blocks = [_sound_block(sound, train, chosen)]
-        blocks += [_block(name, abouts, train, chosen, seed) for name in sources]
+        blocks += [_block(name, tracks.abouts, train, chosen, seed) for name in sources]
         answers = _train(blocks, y, train, n_genres=n_genres, settings=chosen, seed=seed)
         for name, values in answers.items():
             out[name][~train] = values

@@ -18,12 +18,11 @@ from genrescope.catalog.storage import atomic
 from genrescope.learn.card_parts import cross_cooled
 from genrescope.learn.evaluate import Scores, score
 from genrescope.learn.paired import PairedDifference, paired_difference
-from genrescope.learn.parts.about import About
 from genrescope.learn.parts.company import company
 from genrescope.learn.parts.fusion import SOUND
 from genrescope.learn.studies.early_fusion import EarlySettings, early_out_of_fold
 from genrescope.learn.studies.sentences import SentenceEncoder, sentences_out_of_fold
-from genrescope.learn.train.fusion import FusionRecipe, stack, text_part
+from genrescope.learn.train.fusion import FusionRecipe, FusionTracks, stack, text_part
 
 __all__ = ["StudyRow", "metadata_study", "study_markdown", "write_study"]
 
@@ -62,13 +61,8 @@ class StudyRow:
 
 
 def metadata_study(
-    abouts: Sequence[About],
-    y: IntArray,
-    folds: IntArray,
-    oof_log_probabilities: Floats,
+    tracks: FusionTracks,
     *,
-    genres: Sequence[str],
-    artists: npt.NDArray[np.str_],
     sound: npt.NDArray[np.float32] | None = None,
     recipe: FusionRecipe | None = None,
     early: EarlySettings | None = None,
@@ -79,10 +73,12 @@ def metadata_study(
 
     Parameters
     ----------
-    abouts, y, folds, oof_log_probabilities, genres, artists, recipe
-        As for :func:`genrescope.learn.train.fusion.text_part`.
+    tracks : FusionTracks
+        What is known of each, and what the sound says.
     sound : np.ndarray [shape=(n, d), float32], optional
         Statistics of the sound; without them there is no early fusion.
+    recipe : FusionRecipe, optional
+        Of late fusion.
     early : EarlySettings, optional
         Of its network.
     encoder : SentenceEncoder, optional
@@ -96,7 +92,8 @@ def metadata_study(
         Sound alone first.
     """
     recipe = recipe or FusionRecipe()
-    names = tuple(genres)
+    y, folds, artists = tracks.y, tracks.folds, tracks.artists
+    names = tracks.genres
     rows: list[StudyRow] = []
 
     def add(
@@ -114,20 +111,12 @@ def metadata_study(
             difference = paired_difference(y[ok], p[ok], against[1][ok], artists[ok], n_boot=n_boot)
         rows.append(StudyRow(name, kind, masked, scores, against[0] if against else "", difference))
 
-    cooled = cross_cooled(oof_log_probabilities, y, folds)[0]
+    cooled = cross_cooled(tracks.log_p, y, folds)[0]
     plain = ("sound alone", cooled)
     add(*plain)
     for masked in (True, False):
         text = replace(recipe.text, mask=1 if masked else 0)
-        trained = text_part(
-            abouts,
-            y,
-            folds,
-            oof_log_probabilities,
-            genres=names,
-            artists=artists,
-            recipe=replace(recipe, text=text),
-        )
+        trained = text_part(tracks, recipe=replace(recipe, text=text))
         for sources, p in trained.by_combination.items():
             beside = plain if SOUND in sources else None
             add(" + ".join(sources), p, masked=masked, against=beside)
@@ -139,16 +128,14 @@ def metadata_study(
             label = f"{name}, + the artist's other tracks"
             add(label, _in_company(p, y, folds, artists), against=plain)
         if encoder is not None and "title" in trained.answers:
-            read = sentences_out_of_fold(encoder, abouts, y, folds, n_genres=len(names))
+            read = sentences_out_of_fold(encoder, tracks.abouts, y, folds, n_genres=len(names))
             late = stack({SOUND: np.log(np.maximum(cooled, _FLOOR)), "title": read}, y, folds)[1]
             add(f"sound + title by {encoder.name}", late, masked=False, against=plain)
         if sound is None:
             continue
         known = tuple(name for name in ("title", "artist") if name in found)
         alone, both = (
-            early_out_of_fold(
-                sound, abouts, y, folds, n_genres=len(names), sources=sources, settings=early
-            )
+            early_out_of_fold(sound, tracks, sources=sources, settings=early)
             for sources in ((), known)
         )
         small = "one small network on sound"

@@ -24,7 +24,7 @@ from genrescope.learn.parts.about import About
 from genrescope.learn.parts.base import NewPart
 from genrescope.learn.parts.company import COMPANY, company
 from genrescope.learn.train.familiarity import familiar_part
-from genrescope.learn.train.fusion import FusionRecipe, stack, text_part
+from genrescope.learn.train.fusion import FusionRecipe, FusionTracks, stack, text_part
 from genrescope.learn.train.hierarchy import TreeData, tree_part
 from genrescope.learn.train.known import known_of_run
 from genrescope.learn.train.recipe import Run
@@ -104,15 +104,15 @@ def _text(run: Run, log_p: Floats, shipped: Floats, found: Companions) -> Floats
         target_accuracy=run.recipe.target_accuracy, conformal_level=run.recipe.conformal_level
     )
     try:
-        trained = text_part(
-            abouts,
-            run.y,
-            run.folds,
-            log_p,
-            genres=run.genres,
+        tracks = FusionTracks(
+            abouts=abouts,
+            y=run.y,
+            folds=run.folds,
+            log_p=log_p,
+            genres=tuple(run.genres),
             artists=data.artist_id,
-            recipe=recipe,
         )
+        trained = text_part(tracks, recipe=recipe)
     except TrainingError as error:
         run.report("note", text=f"no part for text: {error}")
         return shipped

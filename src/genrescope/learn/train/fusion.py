@@ -34,6 +34,7 @@ from genrescope.learn.train.namesakes import namesakes
 
 __all__ = [
     "FusionRecipe",
+    "FusionTracks",
     "FusionTraining",
     "SourceAnswers",
     "answer_out_of_fold",
@@ -80,6 +81,55 @@ class FusionRecipe:
     )
     target_accuracy: float = 0.75
     conformal_level: float = 0.9
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FusionTracks:
+    """Tracks, what is known of each, and what a recogniser of sound says of it.
+
+    Attributes
+    ----------
+    abouts : sequence of n About
+        What is known of every track; :func:`genrescope.learn.parts.about.table_abouts` reads it.
+    y : np.ndarray [shape=(n,), int64]
+        True genres.
+    folds : np.ndarray [shape=(n,), int64]
+        Fold of each track, no artist in two.
+    log_p : np.ndarray [shape=(n, k), float64]
+        Log-probabilities of the recogniser of sound, which has not met the track's fold; any
+        temperature.
+    genres : tuple of k str
+        Names of the columns.
+    artists : np.ndarray [shape=(n,)]
+        Artist of every track.
+
+    Raises
+    ------
+    DataError
+        If lengths differ, or an artist is in two folds.
+    """
+
+    abouts: Sequence[About]
+    y: IntArray
+    folds: IntArray
+    log_p: Floats
+    genres: tuple[str, ...]
+    artists: npt.NDArray[Any]
+
+    def __post_init__(self) -> None:
+        for name in ("y", "folds"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.int64))
+        object.__setattr__(self, "log_p", np.asarray(self.log_p, dtype=np.float64))
+        n, folds, artists = len(self.y), self.folds, self.artists.tolist()
+        shape = (n, len(self.genres))
+        if not (len(self.abouts) == len(folds) == len(artists) == n and self.log_p.shape == shape):
+            raise DataError(
+                f"there are {len(self.abouts)} tracks with {n} genres, {len(folds)} folds, "
+                f"{len(artists)} artists and log-probabilities of the shape {self.log_p.shape}; "
+                "they have to fit"
+            )
+        if len(set(zip(artists, folds.tolist(), strict=True))) != len(set(artists)):
+            raise DataError("an artist is in two folds; make them by catalog.splits.group_folds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,35 +182,15 @@ class FusionTraining:
     sound: Floats
 
 
-def text_part(
-    abouts: Sequence[About],
-    y: npt.ArrayLike,
-    folds: npt.ArrayLike,
-    oof_log_probabilities: npt.ArrayLike,
-    *,
-    genres: Sequence[str],
-    artists: npt.ArrayLike,
-    recipe: FusionRecipe | None = None,
-) -> FusionTraining:
+def text_part(tracks: FusionTracks, *, recipe: FusionRecipe | None = None) -> FusionTraining:
     """Train the part "text" beside a recogniser of sound.
 
     The same arguments give the same part, to the byte, on one machine.
 
     Parameters
     ----------
-    abouts : sequence of n About
-        What is known of every track; :func:`genrescope.learn.parts.about.table_abouts` reads it.
-    y : array-like [shape=(n,), int]
-        True genres.
-    folds : array-like [shape=(n,), int]
-        Fold of each track, no artist in two.
-    oof_log_probabilities : array-like [shape=(n, k), float]
-        What the recogniser of sound says of each track without having met its fold; any
-        temperature.
-    genres : sequence of k str
-        Names of the columns.
-    artists : array-like [shape=(n,)]
-        Artist of every track.
+    tracks : FusionTracks
+        What is learnt from.
     recipe : FusionRecipe, optional
         Every number.
 
@@ -170,30 +200,15 @@ def text_part(
 
     Raises
     ------
-    DataError
-        If lengths differ, or an artist is in two folds.
     TrainingError
         If nothing is known of the tracks.
     MissingExtraError
         If scikit-learn, scipy or onnx are not installed.
     """
-    log_p = np.asarray(oof_log_probabilities, dtype=np.float64)
-    truth, fold = np.asarray(y, dtype=np.int64), np.asarray(folds, dtype=np.int64)
-    groups = np.asarray(artists)
-    n = len(truth)
-    if not (len(abouts) == len(fold) == len(groups) == n and log_p.shape == (n, len(genres))):
-        raise DataError(
-            f"there are {len(abouts)} tracks with {n} genres, {len(fold)} folds, {len(groups)} "
-            f"artists and log-probabilities of the shape {log_p.shape}; they have to fit"
-        )
-    if len(set(zip(groups.tolist(), fold.tolist(), strict=True))) != len(set(groups.tolist())):
-        raise DataError("an artist is in two folds; make them by catalog.splits.group_folds")
     recipe = recipe or FusionRecipe()
     answers = {}
     for name in recipe.sources:
-        found = answer_out_of_fold(
-            name, abouts, truth, fold, artists=groups, n_genres=len(genres), recipe=recipe
-        )
+        found = answer_out_of_fold(name, tracks, recipe=recipe)
         if found is not None:
             answers[name] = found
     if not answers:
@@ -201,20 +216,11 @@ def text_part(
             f"none of {', '.join(recipe.sources)} is known of {_MIN_ROWS} tracks or more; there "
             "is nothing to learn from beside the sound"
         )
-    return train_fusion(
-        log_p, answers, truth, fold, artists=groups, genres=tuple(genres), recipe=recipe
-    )
+    return train_fusion(tracks, answers, recipe=recipe)
 
 
 def answer_out_of_fold(
-    name: str,
-    abouts: Sequence[About],
-    y: IntArray,
-    folds: IntArray,
-    *,
-    artists: npt.NDArray[Any],
-    n_genres: int,
-    recipe: FusionRecipe,
+    name: str, tracks: FusionTracks, *, recipe: FusionRecipe
 ) -> SourceAnswers | None:
     """What one source says of every track, by models that had not met its fold.
 
@@ -222,10 +228,8 @@ def answer_out_of_fold(
     ----------
     name : str
         Of the source.
-    abouts, y, folds, artists
-        As for :func:`text_part`.
-    n_genres : int
-        How many genres there are.
+    tracks : FusionTracks
+        What is learnt from; the sound is not read.
     recipe : FusionRecipe
         Every number.
 
@@ -234,6 +238,7 @@ def answer_out_of_fold(
     SourceAnswers or None
         None where a fold has no tracks, or a training part too few, for which it is known.
     """
+    abouts, y, folds, n_genres = tracks.abouts, tracks.y, tracks.folds, len(tracks.genres)
     sparse = _import_sparse()
     scale: NumberScale | None = None
     known: npt.NDArray[np.bool_]
@@ -257,7 +262,7 @@ def answer_out_of_fold(
         ]
     if known.sum() < _MIN_ROWS or any(len(np.unique(y[p])) < 2 for p in parts):
         return None
-    _, unit, count = np.unique(artists, return_inverse=True, return_counts=True)
+    _, unit, count = np.unique(tracks.artists, return_inverse=True, return_counts=True)
     weights = 1.0 / count[unit] ** recipe.artist_power.get(name, 0.0)
     strength = recipe.strength.get(name, 1.0)
 
@@ -279,21 +284,15 @@ def answer_out_of_fold(
 
 
 def train_fusion(
-    oof_log_probabilities: Floats,
-    answers: Mapping[str, SourceAnswers],
-    y: IntArray,
-    folds: IntArray,
-    *,
-    artists: npt.NDArray[Any],
-    genres: tuple[str, ...],
-    recipe: FusionRecipe,
+    tracks: FusionTracks, answers: Mapping[str, SourceAnswers], *, recipe: FusionRecipe
 ) -> FusionTraining:
     """Stack sources on the sound, for every combination of them; see :func:`text_part`."""
-    sound, _ = cross_cooled(oof_log_probabilities, y, folds)
+    y, folds, genres = tracks.y, tracks.folds, tracks.genres
+    sound, _ = cross_cooled(tracks.log_p, y, folds)
     sources = tuple(name for name in (*TEXT_SOURCES, "numbers") if name in answers)
     log_p = {name: answers[name].log_p for name in sources}
     # As it will be at prediction: cooled by the one temperature of all folds.
-    cooled = oof_log_probabilities / fit_temperature(oof_log_probabilities, y)
+    cooled = tracks.log_p / fit_temperature(tracks.log_p, y)
     log_p[SOUND] = np.maximum(_log_softmax(cooled), np.log(_FLOOR))
     by_combination: dict[tuple[str, ...], Floats] = {}
     fitted: list[dict[str, Any]] = []
@@ -310,7 +309,7 @@ def train_fusion(
                 p,
                 y[rows],
                 folds=folds[rows],
-                artists=artists[rows],
+                artists=tracks.artists[rows],
                 target_accuracy=recipe.target_accuracy,
                 conformal_level=recipe.conformal_level,
             )
