@@ -12,7 +12,7 @@ import soundfile
 
 from genrescope.audio.perturb import choose
 from genrescope.errors import AudioSilentError, DataError, GenrescopeError
-from genrescope.learn.studies.robustness import Clip, Heard, compare, cut, effects, hear
+from genrescope.learn.studies.robustness import Clip, Heard, Named, compare, cut, effects, hear
 
 SR = 8_000
 
@@ -36,6 +36,9 @@ def song(path: Path, seconds: float, amplitude: float = 0.5) -> Path:
     return path
 
 
+CHANGE = Named("x", "X", "rate")
+
+
 def answers(*first: float) -> np.ndarray:
     p = np.array(first)
     return np.stack([p, 1 - p], axis=1)
@@ -47,9 +50,7 @@ def test_the_figures_of_a_change_that_is_known() -> None:
     effect = compare(
         before,
         after,
-        name="x",
-        label="X",
-        kind="noise",
+        change=CHANGE,
         truth=np.array([0, 0, -1, 1]),
         units=np.array(["a", "a", "b", "c"]),
         threshold=0.8,
@@ -68,13 +69,13 @@ def test_the_figures_of_a_change_that_is_known() -> None:
 
 
 def test_what_is_not_defined_is_null() -> None:
-    effect = compare(answers(0.6), answers(0.6), name="x", label="X", kind="rate")
+    effect = compare(answers(0.6), answers(0.6), change=CHANGE)
     values = effect.to_dict()
     assert values["same"] == 1.0
     for name in ("same_interval", "sure_kept", "accuracy_before", "change_interval"):
         assert values[name] is None, name
     with pytest.raises(DataError, match=r"\(1, 2\) and \(2, 2\)"):
-        compare(answers(0.6), answers(0.6, 0.5), name="x", label="X", kind="rate")
+        compare(answers(0.6), answers(0.6, 0.5), change=CHANGE)
 
 
 def test_intervals_resample_whole_songs() -> None:
@@ -85,9 +86,7 @@ def test_intervals_resample_whole_songs() -> None:
     def width(copies: int) -> float:
         p = answers(*np.repeat(np.where(turned, 0.1, 0.9), copies))
         units = np.repeat(np.arange(12), copies)
-        pair = compare(
-            answers(*[0.9] * len(p)), p, name="x", label="X", kind="rate", units=units
-        ).same_interval
+        pair = compare(answers(*[0.9] * len(p)), p, change=CHANGE, units=units).same_interval
         assert pair is not None
         return pair[1] - pair[0]
 
@@ -97,9 +96,9 @@ def test_intervals_resample_whole_songs() -> None:
 def test_where_nothing_changed_the_interval_still_knows_doubt() -> None:
     p = answers(*[0.9] * 20)
     units = np.arange(20) // 2
-    kept = compare(p, p, name="x", label="X", kind="rate", units=units).same_interval
+    kept = compare(p, p, change=CHANGE, units=units).same_interval
     assert kept == (pytest.approx(0.05 ** (1 / 10)), 1.0)
-    lost = compare(p, 1 - p, name="x", label="X", kind="rate", units=units).same_interval
+    lost = compare(p, 1 - p, change=CHANGE, units=units).same_interval
     assert lost == (0.0, pytest.approx(1 - 0.05 ** (1 / 10)))
 
 

@@ -25,6 +25,7 @@ from genrescope.learn.train.training import (
     NetSettings,
     StatLearner,
     TreeSettings,
+    TreeTracks,
     pick_device,
     soft_targets,
     train_net,
@@ -361,14 +362,9 @@ FEW = TreeSettings(rounds=12, held_out=0.15, feature_share=0.3, patience=4)
 
 def grow(tracks: Tracks, **changes: Any) -> Any:
     known = ~tracks.new
-    arguments: dict[str, Any] = {
-        "artists": tracks.artists[known],
-        "n_genres": len(GENRES),
-        "settings": FEW,
-        "seed": 0,
-        **changes,
-    }
-    return train_trees(tracks.statistics[known], tracks.y[known], **arguments)
+    learnt = TreeTracks(tracks.statistics[known], tracks.y[known], tracks.artists[known])
+    arguments: dict[str, Any] = {"n_genres": len(GENRES), "settings": FEW, "seed": 0, **changes}
+    return train_trees(learnt, **arguments)
 
 
 def test_trees_know_new_artists_and_obey_their_seed(tracks: Tracks) -> None:
@@ -394,9 +390,8 @@ def test_trees_stop_early_on_artists_of_their_own(
     x[:, 0], x[:, 1] = tracks.artists.astype(float), 0.0
     extra = x.copy()
     extra[:, 1] = 1.0
-    train_trees(
-        x, tracks.y, artists=tracks.artists, n_genres=len(GENRES), settings=FEW, seed=0, extra=extra
-    )
+    learnt = TreeTracks(x, tracks.y, tracks.artists, extra)
+    train_trees(learnt, n_genres=len(GENRES), settings=FEW, seed=0)
     (learnt, learnt_y), (held, held_y) = sets
     assert not set(learnt[:, 0]) & set(held[:, 0])
     assert set(learnt[:, 0]) | set(held[:, 0]) == set(x[:, 0])
@@ -414,9 +409,7 @@ def test_trees_stop_when_new_artists_are_not_helped(tracks: Tracks) -> None:
     noise = np.random.default_rng(0).permutation(tracks.y[~tracks.new])
     known = ~tracks.new
     grown = train_trees(
-        tracks.statistics[known],
-        noise,
-        artists=tracks.artists[known],
+        TreeTracks(tracks.statistics[known], noise, tracks.artists[known]),
         n_genres=len(GENRES),
         settings=replace(FEW, rounds=200),
         seed=0,

@@ -25,13 +25,14 @@ from genrescope.learn.resampling import LEVEL, artist_units, interval, resamples
 if TYPE_CHECKING:
     from genrescope.learn.recogniser import Recogniser
 
-__all__ = ["CLIP_SECONDS", "Clip", "Effect", "Heard", "compare", "cut", "effects", "hear"]
+__all__ = ["CLIP_SECONDS", "Clip", "Effect", "Heard", "Named", "compare", "cut", "effects", "hear"]
 
 Floats = npt.NDArray[np.float64]
 
 CLIP_SECONDS = 30.0
 _LEAST_SECONDS = 25.0  # of a clip cut from a longer file; a shorter file is one clip
 _N_BOOT = 1_000
+_SEED = 0  # of the intervals
 _TIMEOUT = 900.0  # s a clip; some twenty encodings
 
 
@@ -82,6 +83,21 @@ class Heard:
     before: Floats
     after: dict[str, Floats]
     failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A change that was made elsewhere, as :class:`genrescope.audio.perturb.Perturbation` tells it.
+
+    Attributes
+    ----------
+    name, label, kind : str
+        For the command line, for people, and what it belongs to.
+    """
+
+    name: str
+    label: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -281,8 +297,6 @@ def effects(
     genres: Sequence[str],
     threshold: float | None,
     perturbations: Sequence[Perturbation] = (),
-    n_boot: int = _N_BOOT,
-    seed: int = 0,
 ) -> list[Effect]:
     """What each perturbation does, the most harmful first.
 
@@ -296,8 +310,6 @@ def effects(
         Sure where the highest probability reaches it; None is never sure.
     perturbations : sequence of Perturbation, optional
         Which; default all.
-    n_boot, seed : int
-        Of the intervals.
 
     Returns
     -------
@@ -315,14 +327,10 @@ def effects(
             compare(
                 np.stack([row.before for row in rows]),
                 np.stack([row.after[each.name] for row in rows]),
-                name=each.name,
-                label=each.label,
-                kind=each.kind,
+                change=each,
                 truth=np.array([place.get(row.clip.genre, -1) for row in rows]),
                 units=np.array([row.clip.unit for row in rows]),
                 threshold=threshold,
-                n_boot=n_boot,
-                seed=seed,
             )
         )
     return sorted(found, key=lambda effect: (round(effect.same, 9), -effect.distance))
@@ -332,14 +340,10 @@ def compare(
     before: Floats,
     after: Floats,
     *,
-    name: str,
-    label: str,
-    kind: str,
+    change: Named | Perturbation,
     truth: npt.NDArray[np.integer[Any]] | None = None,
     units: npt.NDArray[Any] | None = None,
     threshold: float | None = None,
-    n_boot: int = _N_BOOT,
-    seed: int = 0,
 ) -> Effect:
     """Compare answers to the same clips before and after a change.
 
@@ -347,16 +351,14 @@ def compare(
     ----------
     before, after : np.ndarray [shape=(n, k), float64]
         Probabilities; rows sum to 1.
-    name, label, kind : str
-        Of the change.
+    change : Named or Perturbation
+        What was done.
     truth : np.ndarray [shape=(n,), int], optional
         Positions of the true genres, -1 where not known.
     units : np.ndarray [shape=(n,)], optional
         Artists or files, which the intervals resample; by default the clips.
     threshold : float or None
         Sure where the highest probability reaches it.
-    n_boot, seed : int
-        Of the intervals.
 
     Returns
     -------
@@ -387,16 +389,16 @@ def compare(
     draws: list[Floats] = []
     changes: list[Floats] = []
     if len(by_unit) > 1:
-        for weights in resamples(len(by_unit), n_boot=n_boot, seed=seed):
+        for weights in resamples(len(by_unit), n_boot=_N_BOOT, seed=_SEED):
             total = weights @ by_unit
             draws.append(total[:, 1] / total[:, 0])
             with np.errstate(divide="ignore", invalid="ignore"):
                 changes.append((total[:, 4] - total[:, 3]) / total[:, 2])
     accuracy = _share(right, known), _share(right_after, known)
     return Effect(
-        name=name,
-        label=label,
-        kind=kind,
+        name=change.name,
+        label=change.label,
+        kind=change.kind,
         n=n,
         n_units=len(by_unit),
         same=float(stays.mean()),

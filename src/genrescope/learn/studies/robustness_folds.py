@@ -22,7 +22,7 @@ from genrescope.catalog.splits import group_folds
 from genrescope.errors import MissingExtraError, TrainingError
 from genrescope.learn.bundle import Bundle
 from genrescope.learn.calibrate import apply_temperature
-from genrescope.learn.studies.robustness import Effect, compare
+from genrescope.learn.studies.robustness import Effect, Named, compare
 from genrescope.learn.train.augment import band_limited
 
 __all__ = ["CUTOFFS_HZ", "cutoff_effects"]
@@ -40,7 +40,6 @@ def cutoff_effects(
     data: Path,
     *,
     cutoffs_hz: Sequence[float] = CUTOFFS_HZ,
-    seed: int = 0,
 ) -> list[Effect]:
     """What a cut-off does to the out-of-fold answers of a training run.
 
@@ -52,8 +51,6 @@ def cutoff_effects(
         The prepared data that it was trained on.
     cutoffs_hz : sequence of float
         In Hz.
-    seed : int
-        Of the intervals.
 
     Returns
     -------
@@ -96,13 +93,10 @@ def cutoff_effects(
         compare(
             before,
             after[hz],
-            name=f"cutoff-{hz:.0f}",
-            label=f"nothing above {hz / 1000:g} kHz",
-            kind="rate",
+            change=Named(f"cutoff-{hz:.0f}", f"nothing above {hz / 1000:g} kHz", "rate"),
             truth=y,
             units=prepared.artist_id,
             threshold=bundle.card["abstention"]["threshold"],
-            seed=seed,
         )
         for hz in cutoffs_hz
     ]

@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+_SEED = 0  # of the resampling
 _FEW = 5  # an artist with fewer tracks says nothing of how well artists are served
 
 
@@ -147,7 +148,6 @@ def selective(
     confidence: ArrayLike | None = None,
     coverages: Sequence[float] = COVERAGES,
     n_boot: int = 1000,
-    seed: int = 0,
 ) -> Selective:
     """Score a recogniser that may say "not sure".
 
@@ -166,8 +166,6 @@ def selective(
         are needed count by their share.
     n_boot : int >= 0
         Resamples; 0 gives no intervals.
-    seed : int
-        Of the resampling.
 
     Returns
     -------
@@ -195,7 +193,7 @@ def selective(
     if n_units > 1:
         draws = [
             _figures(wrong, c, counts[units], wanted)
-            for block in resamples(n_units, n_boot=n_boot, seed=seed)
+            for block in resamples(n_units, n_boot=n_boot, seed=_SEED)
             for counts in block
         ]
     table = np.array(draws).reshape(len(draws), len(point))
@@ -266,7 +264,6 @@ def conformal_coverage(
     artists: ArrayLike,
     level: float = 0.9,
     n_boot: int = 1000,
-    seed: int = 0,
 ) -> Coverage:
     """Measure sets of plausible genres on artists that neither training nor quantile has met.
 
@@ -280,7 +277,7 @@ def conformal_coverage(
         Fold and artist of each track. Each fold's quantile is that of the other folds.
     level : float in (0, 1)
         How often sets are to hold the right genre.
-    n_boot, seed : int
+    n_boot : int >= 0
         As for :func:`selective`.
 
     Returns
@@ -320,7 +317,7 @@ def conformal_coverage(
             table = np.stack([table[:, 0] / table[:, 1], np.ones(len(table))], axis=1)
         draws = [
             (total := weights @ table)[:, 0] / total[:, 1]
-            for weights in resamples(len(table), n_boot=n_boot, seed=seed)
+            for weights in resamples(len(table), n_boot=n_boot, seed=_SEED)
         ]
         point = float(table[:, 0].sum() / table[:, 1].sum())
         low, high = interval(draws, point=point) or (None, None)

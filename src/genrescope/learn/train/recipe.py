@@ -40,6 +40,7 @@ from genrescope.learn.train.training import (
     NetSettings,
     StatLearner,
     TreeSettings,
+    TreeTracks,
     pick_device,
     soft_targets,
     train_net,
@@ -331,14 +332,11 @@ def train_members(
     else:
         started = time.perf_counter()
         grown = train_trees(
-            statistics[0],
-            y,
-            artists=artists,
+            TreeTracks(statistics[0], y, artists, statistics[1] if len(views) > 1 else None),
             n_genres=len(run.genres),
             settings=recipe.trees,
             seed=recipe.seed,
             threads=threads,
-            extra=statistics[1] if len(views) > 1 else None,
         )
         with atomic(path) as part:
             grown.save_model(str(part), num_iteration=grown.best_iteration)

@@ -37,6 +37,7 @@ __all__ = [
     "NetSettings",
     "StatLearner",
     "TreeSettings",
+    "TreeTracks",
     "pick_device",
     "soft_targets",
     "train_net",
@@ -386,20 +387,11 @@ def _held_out(net: Any, learner: Learner, held: IntArray, y: IntArray) -> tuple[
     return loss, float((log_p.argmax(axis=1) == y[held]).mean())
 
 
-def train_trees(
-    x: FloatArray,
-    y: IntArray,
-    *,
-    artists: npt.NDArray[Any],
-    n_genres: int,
-    settings: TreeSettings,
-    seed: int,
-    threads: int = 1,
-    extra: FloatArray | None = None,
-) -> Any:
-    """Grow gradient-boosted trees (LightGBM).
+@dataclass(frozen=True, eq=False)
+class TreeTracks:
+    """What trees are grown on.
 
-    Parameters
+    Attributes
     ----------
     x : np.ndarray [shape=(n, n_features), float32]
         Features, not scaled.
@@ -407,6 +399,30 @@ def train_trees(
         Genres.
     artists : np.ndarray [shape=(n,)]
         Who recorded what, for early stopping on artists that are held out.
+    extra : np.ndarray [shape=(n, n_features), float32], optional
+        The same tracks band-limited, learnt beside `x`.
+    """
+
+    x: FloatArray
+    y: IntArray
+    artists: npt.NDArray[Any]
+    extra: FloatArray | None = None
+
+
+def train_trees(
+    tracks: TreeTracks,
+    *,
+    n_genres: int,
+    settings: TreeSettings,
+    seed: int,
+    threads: int = 1,
+) -> Any:
+    """Grow gradient-boosted trees (LightGBM).
+
+    Parameters
+    ----------
+    tracks : TreeTracks
+        What is learnt from.
     n_genres : int
         Number of classes.
     settings : TreeSettings
@@ -415,8 +431,6 @@ def train_trees(
         Sampling and the artists that are held out.
     threads : int
         Processor threads.
-    extra : np.ndarray [shape=(n, n_features), float32], optional
-        The same tracks band-limited, learnt beside ``x``.
 
     Returns
     -------
@@ -426,7 +440,8 @@ def train_trees(
         import lightgbm
     except ImportError as error:  # pragma: no cover - the tests have it
         raise MissingExtraError("training", extra="train", package="lightgbm") from error
-    inner = holdout(y, artists, fraction=settings.held_out, seed=seed)
+    x, y, extra = tracks.x, tracks.y, tracks.extra
+    inner = holdout(y, tracks.artists, fraction=settings.held_out, seed=seed)
     rows = x[~inner] if extra is None else np.concatenate([x[~inner], extra[~inner]])
     labels = y[~inner] if extra is None else np.tile(y[~inner], 2)
     data = lightgbm.Dataset(rows, labels, params={"verbose": -1})
