@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import types
 from pathlib import Path, PureWindowsPath
 
+import mutagen
 import numpy as np
 import pytest
 import soundfile as sf
 
 from genrescope.apps import playlists, safe_write
 from genrescope.learn.prediction import Prediction
+from tests.audio.stores import write_tone
 
 SR = 22_050
+linux = pytest.mark.skipif(sys.platform != "linux", reason="which files are open is asked of Linux")
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +185,101 @@ def test_windows_locks_a_byte_that_nobody_reads(
         assert safe_write.try_lock(file.fileno())
         assert locked[0] > 1 << 30
         assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 10
+
+
+def like_windows(*words: str | Path, home: Path) -> str:
+    """Run a command where files behave as on Windows; see tests/like_windows.py."""
+    done = subprocess.run(
+        (sys.executable, "-m", "tests.like_windows", *map(str, words)),
+        cwd=Path(__file__).resolve().parents[1],
+        env={
+            **os.environ,
+            "PYTHONUTF8": "1",
+            "GENRESCOPE_JOURNAL": str(home / "journal.sqlite3"),
+            "GENRESCOPE_HEARD": str(home / "heard.sqlite3"),
+        },
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@linux
+def test_an_open_file_can_be_neither_replaced_nor_removed_where_that_is_simulated(
+    tmp_path: Path,
+) -> None:
+    code = """
+import contextlib, os, sys
+from tests.like_windows import pretend
+pretend()
+a, b = sys.argv[1:]
+with open(a, "wb"), open(b, "wb"):
+    for work in (lambda: os.replace(a, b), lambda: os.remove(a), lambda: os.unlink(b),
+                 lambda: os.rename(os.path.dirname(a), b + "c")):
+        try:
+            work()
+        except PermissionError:
+            print("refused")
+os.replace(a, b)
+os.unlink(b)
+"""
+    done = run(code, tmp_path / "a", tmp_path / "b", PYTHONPATH=str(Path(__file__).parents[1]))
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.split() == [b"refused"] * 4
+
+
+@linux
+def test_files_are_tagged_and_given_back_where_open_ones_cannot_be_replaced(
+    fma_clips: list[Path], tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    for clip in fma_clips[:2]:
+        shutil.copyfile(clip, music / clip.name)
+        mutagen.File(music / clip.name).delete()
+    before = {path.name: path.read_bytes() for path in music.iterdir()}
+    words = ("tag", music, "--write", "--min-confidence", "0", "--workers", "0")
+    assert "2 got a genre" in like_windows(*words, home=tmp_path)
+    assert {path.name for path in music.iterdir()} == before.keys()  # nothing is left beside them
+    assert all(path.read_bytes() != before[path.name] for path in music.iterdir())
+    like_windows("undo", "--last", home=tmp_path)
+    assert all(mutagen.File(path).tags is None for path in music.iterdir())
+
+
+@linux
+def test_a_store_is_made_and_gone_on_with_where_open_files_cannot_be_replaced(
+    tmp_path: Path,
+) -> None:
+    music, store = tmp_path / "music", tmp_path / "store"
+    words = ("features", "extract", music, "--out", store, "--what", "mel,frames", "--workers", "0")
+    for number in (1, 2):
+        write_tone(music / f"{number}.wav", seed=number, seconds=6.0)
+        said = like_windows(*words, home=tmp_path)
+        assert f"store: {number} track" in said, said
+        assert "; 1 now in" in said, said
+    assert "clean" in like_windows("features", "verify", store, home=tmp_path)
+
+
+@linux
+def test_a_store_has_one_writer_where_locks_are_those_of_windows(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from tests.like_windows import pretend
+pretend()
+from genrescope.audio.store.disk import StoreLock
+from genrescope.errors import DataError
+with StoreLock(Path(sys.argv[1])):
+    try:
+        with StoreLock(Path(sys.argv[1])):
+            print("two")
+    except DataError as error:
+        print("one at a time" in str(error))
+with StoreLock(Path(sys.argv[1])) as lock:
+    print(lock.left_by)
+"""
+    done = run(code, tmp_path, PYTHONPATH=str(Path(__file__).parents[1]))
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.split() == [b"True", b"None"]
