@@ -258,7 +258,7 @@ def test_a_store_is_made_and_gone_on_with_where_open_files_cannot_be_replaced(
         write_tone(music / f"{number}.wav", seed=number, seconds=6.0)
         said = like_windows(*words, home=tmp_path)
         assert f"store: {number} track" in said, said
-        assert "; 1 now in" in said, said
+        assert "; 1 now" in said, said
     assert "clean" in like_windows("features", "verify", store, home=tmp_path)
 
 
