@@ -175,27 +175,6 @@ def test_a_long_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(described.offsets) == 5
 
 
-def test_a_header_that_promises_too_much_is_measured() -> None:
-    """Windows go where the sound is, not where a header says."""
-    y = piece(90.0, sr=8_000)
-    measured = []
-
-    def read(offset: float) -> np.ndarray:
-        start = int(offset * 8_000)
-        return y[start : start + 240_000]
-
-    def measure() -> float:
-        measured.append(True)
-        return len(y) / 8_000
-
-    described = frames._describe(
-        read, sr=8_000, duration=3_000.0, n_windows=3, name="liar", measure=measure
-    )
-    np.testing.assert_allclose(described.offsets, [0.0, 30.0, 60.0])
-    assert described.duration == pytest.approx(90.0)
-    assert measured == [True]
-
-
 def test_prepared_data_of_another_shape_is_refused() -> None:
     mel = np.zeros((2, 128, 128), np.uint8)
     with pytest.raises(DataError, match="uint8"):

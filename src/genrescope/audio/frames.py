@@ -16,12 +16,12 @@ only bands below :data:`TOP_HZ`, since what is above tells the codec and not the
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from genrescope.audio import windows
 from genrescope.audio.mel import (
     hz_to_mel,
     mel_filterbank,
@@ -37,10 +37,15 @@ from genrescope.audio.statistics import (
     feature_names,
     frame_statistics,
 )
-from genrescope.errors import AudioEmptyError, AudioSilentError, AudioTooShortError, DataError
+from genrescope.audio.windows import (
+    DEFAULT_WINDOWS,
+    WINDOW_SECONDS,
+    TrackFeatures,
+)
+from genrescope.errors import AudioTooShortError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
 __all__ = [
     "DEFAULT_WINDOWS",
@@ -75,12 +80,8 @@ FLOOR_DB = 72.0  # what the recogniser sees below the loudest sampled value; see
 DENSE_HZ = 22_050
 DENSE_FRAMES = 130  # of hop 512 at DENSE_HZ: 3 s
 
-WINDOW_SECONDS = 30.0
-DEFAULT_WINDOWS = 5
-MIN_SECONDS = 0.5
 _WRAP_BELOW_SECONDS = 20.0
 _FRAME_STEP = WINDOW_SECONDS / N_FRAMES  # seconds
-_SILENCE = 1e-4  # peak amplitude: -80 dB of full scale
 _BATCH = 256
 
 _EDGES_HZ = mel_to_hz(np.linspace(0.0, hz_to_mel(REFERENCE_HZ / 2), N_BANDS + 2))
@@ -111,28 +112,6 @@ FRONT_END: dict[str, Any] = {
         "n_mfcc": N_MFCC,
     },
 }
-
-
-@dataclass(frozen=True)
-class TrackFeatures:
-    """What the recogniser reads of one track.
-
-    Attributes
-    ----------
-    features : np.ndarray [shape=(windows, N_FEATURES), float32]
-        One row a window.
-    offsets : np.ndarray [shape=(windows,), float64]
-        Where each window starts, in seconds.
-    duration : float
-        Length of the track in seconds, as far as the decoder knows it.
-    window : float
-        Length of a window in seconds (the whole track where it is shorter).
-    """
-
-    features: FloatArray
-    offsets: npt.NDArray[np.float64]
-    duration: float
-    window: float
 
 
 def _frame_positions(n_samples: int, sr: int) -> npt.NDArray[np.int64]:
@@ -346,60 +325,8 @@ def _describe_window(y: FloatArray, sr: int) -> FloatArray:
     return row
 
 
-def _offsets(duration: float, n_windows: int) -> npt.NDArray[np.float64]:
-    """Starts of 30-s windows spread evenly over a track, in seconds."""
-    count = max(1, min(n_windows, round(duration / WINDOW_SECONDS)))
-    middles = (np.arange(count) + 0.5) / count * duration
-    return np.clip(middles - WINDOW_SECONDS / 2, 0.0, max(0.0, duration - WINDOW_SECONDS))
-
-
-def _describe(
-    read: Callable[[float], FloatArray],
-    *,
-    sr: int,
-    duration: float,
-    n_windows: int,
-    name: str,
-    measure: Callable[[], float] | None = None,
-) -> TrackFeatures:
-    """Describe windows that ``read(offset)`` delivers; silent ones are left out.
-
-    Where the duration is a header's word, ``measure`` finds the true one; it is asked only when a
-    window turns out shorter than it should be.
-    """
-    if n_windows < 1:
-        raise DataError(f"n_windows is {n_windows}; at least 1 window must be looked at")
-    rows: list[FloatArray] = []
-    kept: list[float] = []
-    longest = 0
-    for offset in _offsets(duration, n_windows).tolist():
-        y = read(offset)
-        expected = min(WINDOW_SECONDS, duration - offset)
-        if measure is not None and len(y) < (expected - MIN_SECONDS) * sr:
-            return _describe(read, sr=sr, duration=measure(), n_windows=n_windows, name=name)
-        longest = max(longest, len(y))
-        if len(y) < MIN_SECONDS * sr or float(np.abs(y).max()) < _SILENCE:
-            continue
-        rows.append(_describe_window(y, sr))
-        kept.append(offset)
-    if not rows:
-        if longest == 0:
-            raise AudioEmptyError(f"{name}: no samples, so there is nothing to recognise")
-        if longest < MIN_SECONDS * sr:
-            raise AudioTooShortError(
-                f"{name}: {longest / sr:.3f} s of sound, at least {MIN_SECONDS} s is needed "
-                "to recognise a genre"
-            )
-        raise AudioSilentError(
-            f"{name}: no sample is louder than -80 dB of full scale in any of the windows that "
-            "were looked at; there is nothing to recognise in silence"
-        )
-    return TrackFeatures(
-        features=np.stack(rows),
-        offsets=np.asarray(kept, dtype=np.float64),
-        duration=float(duration),
-        window=float(min(WINDOW_SECONDS, duration)),
-    )
+def _describe_windows(windows: Sequence[FloatArray], *, sr: int) -> FloatArray:
+    return np.stack([_describe_window(y, sr) for y in windows])
 
 
 def describe_samples(y: FloatArray, *, sr: int, n_windows: int = DEFAULT_WINDOWS) -> TrackFeatures:
@@ -426,15 +353,7 @@ def describe_samples(y: FloatArray, *, sr: int, n_windows: int = DEFAULT_WINDOWS
     AudioSilentError
         If nothing is louder than -80 dB of full scale.
     """
-    size = int(WINDOW_SECONDS * sr)
-
-    def read(offset: float) -> FloatArray:
-        start = round(offset * sr)
-        part: FloatArray = y[start : start + size]
-        return part
-
-    duration = len(y) / sr
-    return _describe(read, sr=sr, duration=duration, n_windows=n_windows, name="the array")
+    return windows.describe_samples(y, _describe_windows, sr=sr, n_windows=n_windows)
 
 
 def describe_file(
@@ -459,20 +378,4 @@ def describe_file(
     AudioError
         Whatever is wrong with the file, each by its own class.
     """
-    from genrescope.audio.decode import open_audio
-    from genrescope.audio.files import printable
-
-    with open_audio(path) as audio:
-
-        def read(offset: float) -> FloatArray:
-            samples: FloatArray = audio.read(offset=offset, duration=WINDOW_SECONDS)
-            return samples
-
-        return _describe(
-            read,
-            sr=audio.sr,
-            duration=audio.duration,
-            n_windows=n_windows,
-            name=printable(os.fsdecode(path)),
-            measure=None if audio.exact else lambda: audio.measure() / audio.sr,
-        )
+    return windows.describe_file(path, _describe_windows, n_windows=n_windows)

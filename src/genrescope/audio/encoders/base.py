@@ -1,8 +1,7 @@
 """What every encoder has in common: windows of sound in, one row of numbers a window out.
 
-An encoder says what it makes of one window. Which windows of a track are heard, that silent ones
-are left out and when a track is refused is decided here, once, and as the front end ``frames``
-decides it: so the rows of several encoders belong to the same seconds.
+An encoder says what it makes of one window. Which windows of a track are heard is decided by
+:mod:`genrescope.audio.windows`.
 """
 
 from __future__ import annotations
@@ -10,25 +9,15 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from genrescope.audio.frames import (
-    DEFAULT_WINDOWS,
-    MIN_SECONDS,
-    WINDOW_SECONDS,
-    TrackFeatures,
-)
-from genrescope.errors import (
-    AudioEmptyError,
-    AudioNotFiniteError,
-    AudioSilentError,
-    AudioTooShortError,
-    DataError,
-)
+from genrescope.audio import windows
+from genrescope.audio.windows import TrackFeatures
+from genrescope.errors import AudioNotFiniteError, DataError
 
 __all__ = [
     "Encoder",
@@ -36,12 +25,10 @@ __all__ = [
     "WindowEncoder",
     "mean_and_spread",
     "resample",
-    "window_offsets",
 ]
 
 FloatArray = npt.NDArray[np.float32]
 
-_SILENCE = 1e-4  # peak amplitude: -80 dB of full scale
 _AT_ONCE = 4  # windows held in memory: 21 MB at 44.1 kHz
 _MAX_CHANNELS = 64  # more rows than this in a 2-D array are samples, not channels
 
@@ -199,16 +186,9 @@ class WindowEncoder(ABC):
         AudioError
             If they are too few, silent or not finite, each by its own class.
         """
-        samples = _mono(y)
-        size = int(WINDOW_SECONDS * sr)
-
-        def read(offset: float) -> FloatArray:
-            start = round(offset * sr)
-            part: FloatArray = samples[start : start + size]
-            return part
-
-        duration = len(samples) / sr
-        return self._describe(read, sr=sr, duration=duration, n_windows=n_windows, name="the array")
+        return windows.describe_samples(
+            _mono(y), self.encode, sr=sr, n_windows=n_windows, at_once=_AT_ONCE
+        )
 
     def describe_file(
         self, path: str | os.PathLike[str], *, n_windows: int | None = None
@@ -232,111 +212,7 @@ class WindowEncoder(ABC):
         AudioError
             Whatever is wrong with the file, each by its own class.
         """
-        from genrescope.audio.decode import open_audio
-        from genrescope.audio.files import printable
-
-        with open_audio(path) as audio:
-
-            def read(offset: float) -> FloatArray:
-                samples: FloatArray = audio.read(offset=offset, duration=WINDOW_SECONDS)
-                return samples
-
-            return self._describe(
-                read,
-                sr=audio.sr,
-                duration=audio.duration,
-                n_windows=n_windows,
-                name=printable(os.fsdecode(path)),
-                measure=None if audio.exact else lambda: audio.measure() / audio.sr,
-            )
-
-    def _describe(
-        self,
-        read: Callable[[float], FloatArray],
-        *,
-        sr: int,
-        duration: float,
-        n_windows: int | None,
-        name: str,
-        measure: Callable[[], float] | None = None,
-    ) -> TrackFeatures:
-        """Describe the windows that ``read(offset)`` delivers.
-
-        Where the duration is a header's word, ``measure`` finds the true one; it is asked only
-        when a window turns out shorter than it should be.
-        """
-        count = DEFAULT_WINDOWS if n_windows is None else n_windows
-        if count < 1:
-            raise DataError(f"n_windows is {count}; at least 1 window must be looked at")
-        rows: list[FloatArray] = []
-        kept: list[float] = []
-        waiting: list[FloatArray] = []
-        longest = 0
-        for offset in window_offsets(duration, count).tolist():
-            y = read(offset)
-            expected = min(WINDOW_SECONDS, duration - offset)
-            if measure is not None and len(y) < (expected - MIN_SECONDS) * sr:
-                return self._describe(read, sr=sr, duration=measure(), n_windows=count, name=name)
-            longest = max(longest, len(y))
-            if len(y) < MIN_SECONDS * sr or float(np.abs(y).max()) < _SILENCE:
-                continue
-            kept.append(offset)
-            waiting.append(y)
-            if len(waiting) == _AT_ONCE:
-                rows.append(self.encode(waiting, sr=sr))
-                waiting = []
-        if waiting:
-            rows.append(self.encode(waiting, sr=sr))
-        if not rows:
-            raise _nothing(name, longest=longest, sr=sr)
-        return TrackFeatures(
-            features=np.concatenate(rows),
-            offsets=np.asarray(kept, dtype=np.float64),
-            duration=float(duration),
-            window=float(min(WINDOW_SECONDS, duration)),
-        )
-
-
-def _nothing(name: str, *, longest: int, sr: int) -> Exception:
-    """Why a track has no window that can be described."""
-    if longest == 0:
-        return AudioEmptyError(f"{name}: no samples, so there is nothing to recognise")
-    if longest < MIN_SECONDS * sr:
-        return AudioTooShortError(
-            f"{name}: {longest / sr:.3f} s of sound, at least {MIN_SECONDS} s is needed "
-            "to recognise a genre"
-        )
-    return AudioSilentError(
-        f"{name}: no sample is louder than -80 dB of full scale in any of the windows that "
-        "were looked at; there is nothing to recognise in silence"
-    )
-
-
-def window_offsets(duration: float, n_windows: int) -> npt.NDArray[np.float64]:
-    """Starts of 30-s windows spread evenly over a track.
-
-    Parameters
-    ----------
-    duration : float
-        Of the track, in seconds.
-    n_windows : int > 0
-        At most so many; a track has one for every 30 s.
-
-    Returns
-    -------
-    np.ndarray [shape=(windows,), float64]
-        In seconds.
-
-    Examples
-    --------
-    >>> window_offsets(120.0, 2).tolist()
-    [15.0, 75.0]
-    >>> window_offsets(8.0, 5).tolist()
-    [0.0]
-    """
-    count = max(1, min(n_windows, round(duration / WINDOW_SECONDS)))
-    middles = (np.arange(count) + 0.5) / count * duration
-    return np.clip(middles - WINDOW_SECONDS / 2, 0.0, max(0.0, duration - WINDOW_SECONDS))
+        return windows.describe_file(path, self.encode, n_windows=n_windows, at_once=_AT_ONCE)
 
 
 def mean_and_spread(embeddings: npt.NDArray[np.floating[Any]]) -> FloatArray:

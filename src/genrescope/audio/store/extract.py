@@ -30,6 +30,7 @@ from genrescope.audio.store.recipe import (
     Recipe,
     quantise,
 )
+from genrescope.audio.windows import MIN_SECONDS
 from genrescope.catalog.tags import read_tags
 from genrescope.errors import AudioError, AudioSilentError, AudioTooShortError
 
@@ -228,9 +229,9 @@ def _identity(path: str) -> tuple[tuple[int, int, int], str]:
 
 
 def _require_sound(y: FloatArray, sr: int) -> None:
-    if len(y) < frames.MIN_SECONDS * sr:
+    if len(y) < MIN_SECONDS * sr:
         raise AudioTooShortError(
-            f"{len(y) / sr:.3f} s of sound, at least {frames.MIN_SECONDS} s is needed"
+            f"{len(y) / sr:.3f} s of sound, at least {MIN_SECONDS} s is needed"
         )
     if max(float(y.max()), -float(y.min())) < _SILENCE:
         raise AudioSilentError(
