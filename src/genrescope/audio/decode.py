@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
@@ -110,12 +109,7 @@ class AudioFile:
     def __enter__(self) -> AudioFile:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

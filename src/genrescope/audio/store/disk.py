@@ -11,7 +11,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from genrescope.errors import DataError, DiskSpaceError, GenrescopeError
@@ -162,12 +161,7 @@ class StoreLock:
             os.lseek(fd, 0, os.SEEK_SET)
             write_all(fd, said.encode())
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
         os.close(self._fd)  # which unlocks it

@@ -91,7 +91,7 @@ class Place:
 
     def read_range(self, name: str, start: int, stop: int | None) -> bytes:
         """A piece of a file; errors as of :meth:`read`."""
-        with self._readable(name):
+        with self._told(name, "read"):
             if self.local is None:
                 data: bytes = self._fs.cat_file(f"{self._root}/{name}", start=start, end=stop)
                 return data
@@ -116,13 +116,13 @@ class Place:
             # Two workers may write the same file at once.
             replace_file(path, data, ending=f"{secrets.token_hex(4)}.part")
             return
-        with self._writable(name):
+        with self._told(name, "written"):
             self._fs.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(f"{self._root}/{name}", bytes(data))
 
     def names(self, folder: str) -> dict[str, int]:
         """Files in a folder, with their bytes; none where there is no such folder."""
-        with contextlib.suppress(FileNotFoundError), self._readable(folder):
+        with contextlib.suppress(FileNotFoundError), self._told(folder, "read"):
             if self.local is not None:
                 with os.scandir(self.local / folder) as entries:
                     return {one.name: one.stat().st_size for one in entries if one.is_file()}
@@ -136,7 +136,7 @@ class Place:
     def remove(self, names: list[str]) -> None:
         """Remove files, as far as they are there."""
         for name in names:
-            with contextlib.suppress(FileNotFoundError), self._writable(name):
+            with contextlib.suppress(FileNotFoundError), self._told(name, "written"):
                 if self.local is not None:
                     (self.local / name).unlink()
                 else:
@@ -144,34 +144,25 @@ class Place:
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of that name."""
-        with self._readable(name):
+        with self._told(name, "read"):
             if self.local is not None:
                 return (self.local / name).exists()
             return bool(self._fs.exists(f"{self._root}/{name}"))
 
     @contextlib.contextmanager
-    def _readable(self, name: str) -> Iterator[None]:
+    def _told(self, name: str, what: str) -> Iterator[None]:
+        """Turn what goes wrong while a file is read or written into an error of ours."""
         try:
             yield
         except (FileNotFoundError, GenrescopeError):
             raise
         except Exception as error:
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            raise DataError(f"{self.url}/{name}: cannot be read: {why}") from error
-
-    @contextlib.contextmanager
-    def _writable(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except (FileNotFoundError, GenrescopeError):
-            raise
-        except Exception as error:
-            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            if isinstance(error, OSError) and error.errno in FULL:
+            if what == "written" and isinstance(error, OSError) and error.errno in FULL:
                 raise DiskSpaceError(
                     f"{self.url}/{name}: {why}; all that was committed before is whole"
                 ) from error
-            raise DataError(f"{self.url}/{name}: cannot be written: {why}") from error
+            raise DataError(f"{self.url}/{name}: cannot be {what}: {why}") from error
 
 
 def _open(url: str) -> tuple[Any, str]:
