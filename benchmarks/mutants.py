@@ -146,7 +146,8 @@ def _interval(killed: int, tried: int) -> str:
 
 def _copy(here: Path, modules: Sequence[str]) -> None:
     """The tree as it is, with settings for mutmut; what a killed run had found stays."""
-    here.mkdir(parents=True, exist_ok=True)
+    # There when mutmut starts: a folder of sys.path that was absent once is not looked into again.
+    (here / "mutants" / "src").mkdir(parents=True, exist_ok=True)
     for name in _COPIED:
         shutil.rmtree(here / name, ignore_errors=True)
         shutil.copytree(ROOT / name, here / name, ignore=shutil.ignore_patterns("__pycache__"))
