@@ -10,6 +10,7 @@ from genrescope.errors import DataError
 from genrescope.learn.parts.hierarchy import SubTree
 from genrescope.learn.train.hierarchy_scores import (
     TREE_METRICS,
+    TreeTruth,
     compare_trees,
     label_ranking,
     score_tree,
@@ -28,7 +29,7 @@ def made_up(n=200, seed=0):
 
 def test_flat_figures_are_those_of_scikit_learn():
     truth, chosen, p, artists = made_up()
-    found = score_tree(truth, chosen, p, tree=TREE, artists=artists, n_boot=0).values
+    found = score_tree(TreeTruth(truth, TREE, artists), chosen, p, n_boot=0).values
     real, said = truth[:, 2:], chosen[:, 2:]
     assert found["micro_f1"] == pytest.approx(f1_score(real, said, average="micro"))
     assert found["macro_f1"] == pytest.approx(f1_score(real, said, average="macro"))
@@ -45,7 +46,7 @@ def test_hierarchical_figures_by_hand():
     chosen = np.zeros((1, 6), dtype=bool)
     chosen[0, column["A", "b"]] = True
     p = np.full((1, 6), 0.5)
-    found = score_tree(truth, chosen, p, tree=TREE, artists=["one"]).values
+    found = score_tree(TreeTruth(truth, TREE, ["one"]), chosen, p).values
     assert found["hierarchical_precision"] == pytest.approx(1 / 2)
     assert found["hierarchical_recall"] == pytest.approx(1 / 3)
     assert found["hierarchical_f1"] == pytest.approx(2 / 5)
@@ -59,24 +60,24 @@ def test_ties_in_the_ranking_count_against():
 
 def test_intervals_resample_artists():
     truth, chosen, p, artists = made_up()
-    many = score_tree(truth, chosen, p, tree=TREE, artists=np.arange(200), n_boot=300)
-    few = score_tree(truth, chosen, p, tree=TREE, artists=artists % 4, n_boot=300)
+    many = score_tree(TreeTruth(truth, TREE, np.arange(200)), chosen, p, n_boot=300)
+    few = score_tree(TreeTruth(truth, TREE, artists % 4), chosen, p, n_boot=300)
     for name in TREE_METRICS:
         low, high = many.intervals[name]
         assert low <= many.values[name] <= high
     assert many.n_artists == 200
     assert few.n_artists == 4
     assert few.intervals != many.intervals
-    again = score_tree(truth, chosen, p, tree=TREE, artists=np.arange(200), n_boot=300)
+    again = score_tree(TreeTruth(truth, TREE, np.arange(200)), chosen, p, n_boot=300)
     assert again.intervals == many.intervals
-    assert score_tree(truth, chosen, p, tree=TREE, artists=["a"] * 200).intervals["lrap"] is None
+    assert score_tree(TreeTruth(truth, TREE, ["a"] * 200), chosen, p).intervals["lrap"] is None
 
 
 def test_a_paired_difference_is_that_of_the_figures_and_narrower():
     truth, chosen, p, artists = made_up()
     other = TREE.choose(p, np.full(4, 0.5))
-    found = compare_trees(truth, (chosen, p), (other, p), tree=TREE, artists=artists)
-    a, b = (score_tree(truth, c, p, tree=TREE, artists=artists) for c in (chosen, other))
+    found = compare_trees(TreeTruth(truth, TREE, artists), (chosen, p), (other, p))
+    a, b = (score_tree(TreeTruth(truth, TREE, artists), c, p) for c in (chosen, other))
     for name, (gap, low, high) in found.items():
         assert gap == pytest.approx(a.values[name] - b.values[name])
         assert low <= gap <= high
@@ -88,26 +89,26 @@ def test_a_paired_difference_is_that_of_the_figures_and_narrower():
 
 def test_a_child_above_its_parent_is_counted():
     truth, chosen, p, artists = made_up()
-    assert score_tree(truth, chosen, p, tree=TREE, artists=artists, n_boot=0).above_parent == 0
+    assert score_tree(TreeTruth(truth, TREE, artists), chosen, p, n_boot=0).above_parent == 0
     p = p.copy()
     p[:50, TREE.column["A", "a", "x"]] = 1.0
-    assert score_tree(truth, chosen, p, tree=TREE, artists=artists, n_boot=0).above_parent > 0.2
+    assert score_tree(TreeTruth(truth, TREE, artists), chosen, p, n_boot=0).above_parent > 0.2
 
 
 def test_no_hits_no_labels_and_json():
     truth, _, p, artists = made_up()
     nothing = np.zeros_like(truth)
-    found = score_tree(nothing, nothing, p, tree=TREE, artists=artists).to_dict()
+    found = score_tree(TreeTruth(nothing, TREE, artists), nothing, p).to_dict()
     assert found["lrap"] is None
     assert found["intervals"]["lrap"] is None
-    assert score_tree(truth, nothing, p, tree=TREE, artists=artists).values["micro_f1"] == 0
+    assert score_tree(TreeTruth(truth, TREE, artists), nothing, p).values["micro_f1"] == 0
 
 
 def test_what_cannot_be_scored_is_refused():
     truth, chosen, p, _ = made_up(3)
     with pytest.raises(DataError, match="shape"):
-        score_tree(truth[:, :5], chosen, p, tree=TREE, artists=None)
+        score_tree(TreeTruth(truth[:, :5], TREE, None), chosen, p)
     with pytest.raises(DataError, match="0 tracks"):
-        score_tree(truth[:0], chosen[:0], p[:0], tree=TREE, artists=None)
+        score_tree(TreeTruth(truth[:0], TREE, None), chosen[:0], p[:0])
     with pytest.raises(DataError, match="no sub-genres"):
-        score_tree(truth[:, :2], chosen[:, :2], p[:, :2], tree=SubTree("AB", []), artists=None)
+        score_tree(TreeTruth(truth[:, :2], SubTree("AB", []), None), chosen[:, :2], p[:, :2])

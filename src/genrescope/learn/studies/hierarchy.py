@@ -32,6 +32,7 @@ from genrescope.learn.train.hierarchy import (
 from genrescope.learn.train.hierarchy_scores import (
     TREE_METRICS,
     TreeScores,
+    TreeTruth,
     compare_trees,
     score_tree,
 )
@@ -245,7 +246,7 @@ def study_subgenres(
     linear = [flat(_logistic(data, truth[:, first:], parts, penalty=c)) for c in PENALTIES]
     sets = [decide(p, truth, data.folds, tree=tree, shrinkage=settings.shrinkage) for p in linear]
     micro = [
-        score_tree(truth, chosen, p, tree=tree, artists=None, n_boot=0).values["micro_f1"]
+        score_tree(TreeTruth(truth, tree, None), chosen, p, n_boot=0).values["micro_f1"]
         for chosen, p in zip(sets, linear, strict=True)
     ]
     answers["flat-logistic"] = ("flat: logistic regressions", linear[int(np.argmax(micro))])
@@ -276,25 +277,16 @@ def study_subgenres(
         key: decide(p, truth, data.folds, tree=tree, shrinkage=settings.shrinkage)
         for key, (_, p) in answers.items()
     }
+    had = TreeTruth(truth, tree, data.artists)
     ships = (chosen_by["tree"], answers["tree"][1])
     rows = tuple(
         Row(
             key,
             label,
-            score_tree(
-                truth, chosen_by[key], p, tree=tree, artists=data.artists, n_boot=n_boot, seed=seed
-            ),
+            score_tree(had, chosen_by[key], p, n_boot=n_boot, seed=seed),
             {}
             if key == "tree"
-            else compare_trees(
-                truth,
-                ships,
-                (chosen_by[key], p),
-                tree=tree,
-                artists=data.artists,
-                n_boot=n_boot,
-                seed=seed,
-            ),
+            else compare_trees(had, ships, (chosen_by[key], p), n_boot=n_boot, seed=seed),
         )
         for key, (label, p) in answers.items()
     )

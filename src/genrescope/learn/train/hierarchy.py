@@ -20,7 +20,7 @@ from genrescope.learn.parts.base import NewPart, Part
 from genrescope.learn.parts.hierarchy import VERSION, SubTree, sigmoid
 from genrescope.learn.train.export import add_scale
 from genrescope.learn.train.graph import GraphBuilder
-from genrescope.learn.train.hierarchy_scores import TreeScores, score_tree
+from genrescope.learn.train.hierarchy_scores import TreeScores, TreeTruth, score_tree
 from genrescope.learn.train.hierarchy_thresholds import choose_thresholds, decide
 from genrescope.learn.train.statnet import FrontScale, fit_front_scale, fold, to_numpy
 
@@ -284,7 +284,7 @@ def tree_part(
     )
     joint = tree.join(data.top, answers.nodes)
     chosen = decide(joint, truth, data.folds, tree=tree, shrinkage=settings.shrinkage)
-    scores: TreeScores = score_tree(truth, chosen, joint, tree=tree, artists=data.artists)
+    scores: TreeScores = score_tree(TreeTruth(truth, tree, data.artists), chosen, joint)
     thresholds = choose_thresholds(joint[:, first:], truth[:, first:], shrinkage=settings.shrinkage)
     everything = np.ones(len(data.y_top), dtype=bool)
     whole = Scaled(everything, _scale(data, everything, settings))

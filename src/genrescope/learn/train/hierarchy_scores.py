@@ -21,7 +21,14 @@ from genrescope.errors import DataError
 from genrescope.learn.parts.hierarchy import SubTree
 from genrescope.learn.resampling import Floats, artist_units, interval, resamples, sum_by_unit
 
-__all__ = ["TREE_METRICS", "TreeScores", "compare_trees", "label_ranking", "score_tree"]
+__all__ = [
+    "TREE_METRICS",
+    "TreeScores",
+    "TreeTruth",
+    "compare_trees",
+    "label_ranking",
+    "score_tree",
+]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -81,13 +88,30 @@ class TreeScores:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class TreeTruth:
+    """What tracks have, which genres there are, and who made the tracks.
+
+    Attributes
+    ----------
+    genres : np.ndarray [shape=(n, k + m), bool]
+        Columns as ``tree.paths``; ancestors are added where they are missing.
+    tree : SubTree
+        The genres.
+    artists : array_like [shape=(n,)] or None
+        What is resampled; None resamples tracks.
+    """
+
+    genres: Bools
+    tree: SubTree
+    artists: npt.ArrayLike | None
+
+
 def score_tree(
-    truth: Bools,
+    truth: TreeTruth,
     chosen: Bools,
     probabilities: Floats,
     *,
-    tree: SubTree,
-    artists: npt.ArrayLike | None,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> TreeScores:
@@ -95,14 +119,12 @@ def score_tree(
 
     Parameters
     ----------
-    truth, chosen : np.ndarray [shape=(n, k + m), bool]
+    truth : TreeTruth
+        What the tracks have.
+    chosen : np.ndarray [shape=(n, k + m), bool]
         Columns as ``tree.paths``; ancestors are added where they are missing.
     probabilities : np.ndarray [shape=(n, k + m), float64]
         For the order of the sub-genres.
-    tree : SubTree
-        The genres.
-    artists : array_like [shape=(n,)] or None
-        What is resampled; None resamples tracks.
     n_boot, seed : int
         Of the resampling; 0 gives no intervals.
 
@@ -115,8 +137,9 @@ def score_tree(
     DataError
         If there is nothing to score, or shapes do not fit.
     """
-    table, m = _table(truth, chosen, probabilities, tree=tree)
-    units, n_artists, _ = artist_units(artists, n=len(table))
+    tree = truth.tree
+    table, m = _table(truth, chosen, probabilities)
+    units, n_artists, _ = artist_units(truth.artists, n=len(table))
     by_unit = sum_by_unit(table, units)
     point = _metrics(table.sum(axis=0, keepdims=True), m=m)
     draws: dict[str, list[Floats]] = {name: [] for name in TREE_METRICS}
@@ -139,12 +162,10 @@ def score_tree(
 
 
 def compare_trees(
-    truth: Bools,
+    truth: TreeTruth,
     first: tuple[Bools, Floats],
     second: tuple[Bools, Floats],
     *,
-    tree: SubTree,
-    artists: npt.ArrayLike | None,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> dict[str, tuple[float, float, float]]:
@@ -154,11 +175,11 @@ def compare_trees(
 
     Parameters
     ----------
-    truth : np.ndarray [shape=(n, k + m), bool]
+    truth : TreeTruth
         What the tracks have.
     first, second : (chosen, probabilities)
         As in :func:`score_tree`.
-    tree, artists, n_boot, seed
+    n_boot, seed
         As in :func:`score_tree`.
 
     Returns
@@ -166,10 +187,10 @@ def compare_trees(
     dict of str to (difference, low, high)
         The ends are NaN where there is only one artist.
     """
-    tables = [_table(truth, *pair, tree=tree) for pair in (first, second)]
+    tables = [_table(truth, *pair) for pair in (first, second)]
     m, width = tables[0][1], tables[0][0].shape[1]
     both = np.hstack([table for table, _ in tables])
-    units, _, _ = artist_units(artists, n=len(both))
+    units, _, _ = artist_units(truth.artists, n=len(both))
     by_unit = sum_by_unit(both, units)
 
     def gap(total: Floats) -> Mapping[str, Floats]:
@@ -220,23 +241,22 @@ def label_ranking(truth: Bools, probabilities: Floats) -> Floats:
     return out
 
 
-def _table(
-    truth: Bools, chosen: Bools, probabilities: Floats, *, tree: SubTree
-) -> tuple[Floats, int]:
+def _table(truth: TreeTruth, chosen: Bools, probabilities: Floats) -> tuple[Floats, int]:
     """One row a track of quantities whose sums give every metric, and the number of nodes.
 
     Columns: hits [m], chosen [m], true [m]; hits, chosen and true with ancestors and top-level
     genres; ranking precision, and whether there is one.
     """
-    shape = (len(truth), len(tree.paths))
-    for name, values in (("truth", truth), ("chosen", chosen), ("probabilities", probabilities)):
+    genres, tree = truth.genres, truth.tree
+    shape = (len(genres), len(tree.paths))
+    for name, values in (("truth", genres), ("chosen", chosen), ("probabilities", probabilities)):
         if values.shape != shape:
             raise DataError(f"{name} has the shape {values.shape}; the tree needs {shape}")
-    if not len(truth):
+    if not len(genres):
         raise DataError("there are 0 tracks to score; give at least one")
     if not tree.nodes:
         raise DataError("the tree has no sub-genres; there is nothing to score")
-    real, said = tree.closed(truth), tree.closed(chosen)
+    real, said = tree.closed(genres), tree.closed(chosen)
     nodes = slice(len(tree.genres), None)
     ranking = label_ranking(real[:, nodes], probabilities[:, nodes])
     return np.column_stack(
