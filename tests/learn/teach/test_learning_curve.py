@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from genrescope.catalog.splits import group_folds
-from genrescope.errors import DataError
 from genrescope.learn.teach.learning_curve import learning_curve
 
 
@@ -69,12 +67,3 @@ def test_smaller_parts_lie_in_larger_ones_and_groups_stay_whole():
     for small, large in seen.values():
         assert small.sum() < large.sum()
         assert (large | ~small).all()
-
-
-def test_shares_that_cannot_be():
-    y, group, folds = collection()
-    with pytest.raises(DataError, match="shares"):
-        learning_curve(
-            lambda *_: np.zeros(0), np.full((len(y), 2), 0.5), y,
-            groups=group, folds=folds, shares=(0.3, 1.0),
-        )  # fmt: skip

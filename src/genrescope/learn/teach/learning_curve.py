@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.errors import DataError
 from genrescope.learn.evaluate import score
 from genrescope.learn.paired import PairedDifference, paired_difference
 from genrescope.learn.resampling import Floats, Ints
@@ -89,7 +88,6 @@ def learning_curve(
     *,
     groups: NDArray[Any],
     folds: Ints,
-    shares: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> LearningCurve:
     """Measure how accuracy grows with the number of groups.
@@ -105,27 +103,16 @@ def learning_curve(
         True genres.
     groups, folds : np.ndarray [shape=(n,)]
         Group and fold of each track.
-    shares : sequence of float in (0, 1]
-        Of the groups to learn from; must hold 0.5 and end with 1.
     seed : int >= 0
         Which groups.
 
     Returns
     -------
     LearningCurve
-
-    Raises
-    ------
-    DataError
-        If `shares` are not as said.
     """
-    if list(shares) != sorted(shares) or shares[-1] != 1.0 or 0.5 not in shares or shares[0] <= 0:
-        raise DataError(
-            f"shares are {tuple(shares)}; give them in order, with 0.5 and 1 at the end"
-        )
     genres = [str(k) for k in range(whole.shape[1])]
     points, answers = [], {}
-    for share in shares:
+    for share in SHARES:
         p, sizes = whole, [int((folds != k).sum()) for k in np.unique(folds)]
         if share < 1:
             p, sizes = np.zeros_like(whole), []
