@@ -105,6 +105,7 @@ def pretend() -> None:
     import numpy  # noqa: F401
     import onnxruntime  # noqa: F401
     import pebble  # noqa: F401
+    import platformdirs.unix  # noqa: F401
     import rich  # noqa: F401
     import soundfile  # noqa: F401
     import typer  # noqa: F401

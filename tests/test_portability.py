@@ -66,6 +66,7 @@ def test_many_files_whatever_the_start_method_and_without_a_main_guard(
 # once they are here.
 _HIDDEN = """
 import sys, numpy, soundfile, onnxruntime, mutagen, pebble, typer, rich, select, signal, os
+import platformdirs.unix
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None
 for name in ("sched_getaffinity", "fchown", "getuid", "O_NOFOLLOW", "O_NONBLOCK"):

@@ -39,7 +39,6 @@ NEEDED = (
     "tests/apps/test_safe_write.py",
     "tests/apps/test_tag.py",
     "tests/apps/test_undo.py",
-    "tests/audio/test_decode.py",
     "tests/audio/test_isolation.py",
     "tests/audio/test_mpeg.py",
     "tests/audio/test_slices.py",
@@ -65,6 +64,10 @@ ELSEWHERE = {
 _IMPORTED_AS = {
     "scikit-learn": ("sklearn", "joblib", "threadpoolctl"),
     "scikit-learn-intelex": ("sklearnex", "daal4py"),
+    "opentsne": ("openTSNE",),
+    "jinja2": ("jinja2", "markupsafe"),
+    "matplotlib": ("matplotlib", "PIL"),
+    "huggingface-hub": ("huggingface_hub", "yaml"),
     "pyarrow": ("pyarrow", "pandas", "polars"),
     "python-multipart": ("multipart", "python_multipart"),
     "fastapi": ("fastapi", "starlette"),
@@ -163,21 +166,19 @@ def _listen() -> None:
 _listen()
 
 
-class _Module(pytest.Module):
-    """A module of tests that is skipped where what it imports is not installed."""
-
-    def _getobj(self) -> Any:
-        try:
-            return super()._getobj()
-        except self.CollectError as error:
-            wanted = _behind(error)
-            if not wanted or self.nodeid in NEEDED:
-                raise
-            pytest.skip(f"needs {wanted}", allow_module_level=True)
-
-
-def pytest_pycollect_makemodule(module_path: Any, parent: Any) -> pytest.Module:
-    return _Module.from_parent(parent, path=module_path)
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip a module, or a folder with its conftest, that imports what is not installed."""
+    report = yield
+    call = getattr(report, "call", None)
+    if report.failed and call is not None and not collector.nodeid.startswith(NEEDED):
+        wanted = _behind(call.excinfo.value)
+        if wanted:
+            report.outcome = "skipped"
+            report.longrepr = (collector.nodeid, 0, f"Skipped: needs {wanted}")
+    return report
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -223,8 +224,11 @@ def _room(nodeid: str) -> str:
 
 def _module_in(reason: str) -> str:
     """The module of an extra that the reason of a skip names."""
-    found = (word for word in re.findall(r"[\w-]+", reason) if word.replace("-", "_") in MISSING)
-    return next(found, "").replace("-", "_") or wanting(reason)
+    for word in re.findall(r"[\w-]+", reason):
+        for module in (word.replace("-", "_"), *_IMPORTED_AS.get(canonicalize_name(word), ())):
+            if module in MISSING:
+                return module
+    return ""
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -245,6 +249,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             rooms[room]["modules" if whole else "tests"] += 1
             kind = f"{module}: {'modules' if whole else 'tests'}"
             wanted[" or ".join(MISSING[module])][kind] += 1
+        elif extra := re.search(r"the extra (\w+) is not installed", reason):
+            rooms[room]["tests"] += 1
+            wanted[extra.group(1)]["tests"] += 1
         else:
             rooms[room]["other"] += 1
             others[f"{room}: {reason.removeprefix('Skipped: ')}"] += 1
