@@ -28,31 +28,16 @@ from genrescope.audio.store.verify import verify
 from genrescope.errors import ClusterError, DiskSpaceError
 from tests.apps.command import COMMAND, environment
 from tests.audio.poison import extract_or_be_killed, times_read
-from tests.audio.scaled import MANY, MEL, audit, make_many, scaled
-from tests.audio.stores import SHORT, fill, make_music, write_tone
+from tests.audio.scaled import MANY, MEL, audit, scaled
+from tests.audio.stores import SHORT, fill, write_tone
 
 pytest.importorskip("distributed")
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_music(tmp_path_factory.mktemp("music"))
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_many(tmp_path_factory.mktemp("many"))
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with Cluster.local(2) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def threads() -> Threads:
-    return Threads(1)
 
 
 # --- the same, wherever it runs ----------------------------------------------

@@ -29,25 +29,7 @@ from genrescope.audio.store.write import Extraction, extract
 from genrescope.errors import DataError, DiskSpaceError
 from tests.apps.command import environment
 from tests.audio.deadly import extract_or_die
-from tests.audio.stores import SHORT, SR, N, content, fill, make_music, write_tone
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_music(tmp_path_factory.mktemp("music"))
-
-
-@pytest.fixture
-def copy(music: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(music, tmp_path / "copy"))
-
-
-@pytest.fixture(scope="module")
-def filled(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("stores") / "filled"
-    fill(music, out)
-    return out
-
+from tests.audio.stores import SHORT, SR, N, content, fill, write_tone
 
 # --- killed ------------------------------------------------------------------
 

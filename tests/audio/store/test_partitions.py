@@ -20,24 +20,8 @@ from genrescope.audio.store.sources import find_tracks
 from genrescope.audio.store.verify import verify
 from genrescope.audio.store.write import Extraction, extract
 from genrescope.errors import DataError
-from tests.audio.scaled import MEL, audit, make_many, scaled
-from tests.audio.stores import SHORT, fill, make_music, write_tone
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_music(tmp_path_factory.mktemp("music"))
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_many(tmp_path_factory.mktemp("many"))
-
-
-@pytest.fixture(scope="module")
-def threads() -> Threads:
-    return Threads(1)
-
+from tests.audio.scaled import MEL, audit, scaled
+from tests.audio.stores import SHORT, fill, write_tone
 
 # --- the store ---------------------------------------------------------------
 

@@ -35,25 +35,7 @@ from genrescope.catalog.fma_prepare import prepare
 from genrescope.catalog.fma_simulate import simulate
 from genrescope.catalog.prepared import load_prepared
 from genrescope.errors import DataError
-from tests.audio.stores import SHORT, SR, N, content, fill, make_music, write_tone
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_music(tmp_path_factory.mktemp("music"))
-
-
-@pytest.fixture
-def copy(music: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(music, tmp_path / "copy"))
-
-
-@pytest.fixture(scope="module")
-def filled(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("stores") / "filled"
-    fill(music, out)
-    return out
-
+from tests.audio.stores import SHORT, SR, N, content, fill, write_tone
 
 # --- what is in it -----------------------------------------------------------
 
