@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -109,3 +110,21 @@ def on_terminal(*arguments: str | Path, width: int, **env: str) -> tuple[int, st
         output += piece
     os.close(leader)
     return process.wait(timeout=60), output.decode("utf-8")
+
+
+def handed_on(patch: pytest.MonkeyPatch, module: Any, name: str, *words: str) -> dict[str, Any]:
+    """What a command calls ``module.name(data, out, ...)`` with; nothing is done."""
+    found: dict[str, Any] = {}
+
+    class Reached(Exception):
+        pass
+
+    def stand_in(data: Path, out: Path, **settings: Any) -> None:
+        found.update(settings, data=data, out=out)
+        raise Reached
+
+    with patch.context() as while_asked:
+        while_asked.setattr(module, name, stand_in)
+        with pytest.raises(Reached):
+            app(list(words))
+    return found

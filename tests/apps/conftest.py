@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from genrescope.audio import frames
+from genrescope.catalog.genre_tags import write_genre_field
 from tests.apps.sounds import noise
-from tests.learn.tinybundle import make_bundle
+from tests.catalog.tagged import make
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that is sometimes sure, and never right."""
+    from tests.learn.tinybundle import make_bundle  # with onnx, which not all tests here need
+
     folder = tmp_path_factory.mktemp("bundle") / "tiny"
     make_bundle(folder, n_features=frames.N_FEATURES)
     return folder
@@ -22,6 +25,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sure(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that is always sure, and never right."""
+    from tests.learn.tinybundle import make_bundle  # with onnx, which not all tests here need
+
     folder = tmp_path_factory.mktemp("bundle") / "tiny"
     make_bundle(folder, n_features=frames.N_FEATURES, sharpness=20.0)
     return folder
@@ -54,3 +59,13 @@ def noises(tmp_path_factory: pytest.TempPathFactory) -> Path:
         noise(folder / name, seed=len(title), title=title, artist=artist)
     (folder / "cover.jpg").write_bytes(b"not music")
     return folder
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    """An MP3 of its own, whose genre is Rock;Pop."""
+    folder = tmp_path / "music"
+    folder.mkdir()
+    path = make(folder, "mp3")
+    write_genre_field(path, ["Rock;Pop"])
+    return path

@@ -38,15 +38,6 @@ def journal(tmp_path: Path) -> Journal:
         yield opened
 
 
-@pytest.fixture
-def song(tmp_path: Path) -> Path:
-    folder = tmp_path / "music"
-    folder.mkdir()
-    path = make(folder, "mp3")
-    write_genre_field(path, ["Rock;Pop"])
-    return path
-
-
 def tagger(journal: Journal, **options: bool) -> Tagger:
     return Tagger(journal, command="a test", bundle="none", **options)
 

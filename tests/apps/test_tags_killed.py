@@ -14,20 +14,10 @@ from benchmarks.study_kills import run_kills
 
 from genrescope.apps.journal import Journal
 from genrescope.apps.tagger import Tagger, undo
-from genrescope.catalog.genre_tags import read_genre_field, write_genre_field
+from genrescope.catalog.genre_tags import read_genre_field
 from tests.apps.children import in_child
-from tests.catalog.tagged import make
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-@pytest.fixture
-def song(tmp_path: Path) -> Path:
-    folder = tmp_path / "music"
-    folder.mkdir()
-    path = make(folder, "mp3")
-    write_genre_field(path, ["Rock;Pop"])
-    return path
 
 
 def tagger(journal: Journal) -> Tagger:

@@ -17,7 +17,7 @@ import pytest
 
 from genrescope.learn.bundle import Bundle
 from genrescope.learn.train.recipe import Recipe
-from tests.apps.command import COMMAND, environment
+from tests.apps.command import COMMAND, environment, handed_on
 from tests.apps.test_imports import HEAVY, loaded
 from tests.learn.small_data import GENRES, make_prepared
 
@@ -115,24 +115,9 @@ def test_the_numbers_reach_the_recipe_and_the_card(
 ) -> None:
     from genrescope.learn.train import default as module
 
-    asked: dict[str, Any] = {}
-
-    class Stop(Exception):
-        pass
-
-    def stand_in(data: Path, out: Path, **settings: Any) -> None:
-        asked.update(settings, data=data, out=out)
-        raise Stop
-
-    monkeypatch.setattr(module, "train_default", stand_in)
-
     def call(*more: str) -> dict[str, Any]:
-        from genrescope.apps.cli.main import app
-
-        asked.clear()
-        with pytest.raises(Stop):
-            app(["train", "default", "--data", "d", "--out", "o", *more])
-        return asked
+        words = ("train", "default", "--data", "d", "--out", "o", *more)
+        return handed_on(monkeypatch, module, "train_default", *words)
 
     plain = call()
     assert plain["recipe"] == Recipe()
@@ -182,8 +167,9 @@ def test_the_bar_ends_at_its_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], killed: bool
 ) -> None:
     """On a terminal; a run that goes on counts what was kept, too."""
-    from genrescope.apps.cli.train import _progress
+    from genrescope.apps.cli import train as module
 
+    monkeypatch.setattr(module, "animated", lambda stream: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
@@ -195,7 +181,7 @@ def test_the_bar_ends_at_its_end(
             ("kept", {"name": "fold-0/answers"}),
             *(event for event in told if not event[1].get("name", "").startswith("fold-0")),
         ]
-    with _progress(recipe) as report:
+    with module._progress(recipe) as report:
         for event, details in told:
             report(event, details)
     out, err = capsys.readouterr()

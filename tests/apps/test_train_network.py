@@ -16,7 +16,7 @@ from genrescope.learn.bundle import Bundle
 from genrescope.learn.deep.architectures import ARCHITECTURES
 from genrescope.learn.deep.loop import CHECKPOINT
 from genrescope.learn.deep.state import read_tensors
-from tests.apps.command import COMMAND, environment
+from tests.apps.command import COMMAND, environment, handed_on
 from tests.apps.test_imports import HEAVY, loaded
 from tests.apps.test_train import in_process
 from tests.learn.small_data import make_prepared
@@ -78,25 +78,11 @@ def test_wrong_usage(
 
 
 def test_the_numbers_reach_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genrescope.apps.cli.main import app
     from genrescope.learn.deep import experiment as module
 
-    asked: dict[str, Any] = {}
-
-    class Stop(Exception):
-        pass
-
-    def stand_in(data: Path, out: Path, **settings: Any) -> None:
-        asked.update(settings, data=data, out=out)
-        raise Stop
-
-    monkeypatch.setattr(module, "train_network", stand_in)
-
     def call(*more: str) -> dict[str, Any]:
-        asked.clear()
-        with pytest.raises(Stop):
-            app(["train", *more, "--data", "d", "--out", "o"])
-        return asked
+        words = ("train", *more, "--data", "d", "--out", "o")
+        return handed_on(monkeypatch, module, "train_network", *words)
 
     for architecture in ARCHITECTURES:
         plain = call(architecture.key)
@@ -154,6 +140,7 @@ def test_progress(
         monkeypatch.setenv("FORCE_COLOR", "1")
     else:
         monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr(module, "animated", lambda stream: terminal)
     monkeypatch.setattr(module, "_LINE_EVERY", 0.0)
     with module._progress() as report:
         for event, details in events():
