@@ -169,6 +169,31 @@ def test_what_a_dead_writer_left_is_made_true(place: Path, tmp_path: Path) -> No
     assert not [p for p in place.parent.iterdir() if p.suffix == ".alive"]
 
 
+def test_what_another_wrote_on_top_says_what_became_of_a_file(journal: Journal, song: Path) -> None:
+    """A writer dies after the rename; before anyone notices, another puts the old bytes back."""
+    part = song.with_name("t.part")
+
+    def put(content: bytes, run: Run, **changes: object) -> int:
+        part.write_bytes(content)
+        entry = run.start(song, temporary=part)
+        after = FileIdentity.of(os.stat(part))
+        run.plan(entry, plan(song, content, after=after, **changes))
+        part.rename(song)
+        return entry
+
+    def die() -> None:
+        put(b"new", Journal.open(journal.path).begin(command="c", bundle=""))
+        os._exit(9)
+
+    run = journal.begin(command="c", bundle="")
+    in_child(die)
+    run.finish(put(b"old", run))
+    with Journal.open(journal.path) as opened:
+        later, earlier = opened.entries()
+    assert (earlier.state, later.state) == ("written", "written")
+    assert later.plan.digest_before == earlier.plan.digest_after
+
+
 def test_who_was_killed_between_two_files_leaves_nothing_behind(place: Path) -> None:
     def die() -> None:
         opened = Journal.open(place)

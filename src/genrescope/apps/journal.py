@@ -360,7 +360,8 @@ class Journal:
             complete = True
             for row in rows:
                 entry, temporary = entry_of(row), Path(os.fsdecode(row[-1]))
-                state = _found_state(entry, temporary)
+                built_upon = entry.state == "planned" and self._is_built_upon(entry)
+                state = "written" if built_upon else _found_state(entry, temporary)
                 if state is None:
                     complete = False
                     continue
@@ -372,6 +373,18 @@ class Journal:
                 else:
                     self._set_state(entry.id, state)
         return complete
+
+    def _is_built_upon(self, entry: Entry) -> bool:
+        """Whether another process has written on top of what this entry put there.
+
+        The file may be what it was before, then, and says nothing of this entry.
+        """
+        rows = self._execute(
+            f"SELECT {COLUMNS} FROM entries WHERE path = ? AND id > ? AND digest_before = ?",  # noqa: S608
+            (os.fsencode(entry.path), entry.id, entry.plan.digest_after),
+        ).fetchall()
+        befores = (entry_of(row).plan.before for row in rows)
+        return any(place_of(before) == place_of(entry.plan.after) for before in befores)
 
     def _set_state(self, entry: int, state: str) -> None:
         self._execute("UPDATE entries SET state = ? WHERE id = ?", (state, entry))
