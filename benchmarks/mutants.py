@@ -175,20 +175,21 @@ def _copy(here: Path, modules: Sequence[str]) -> None:
 
 
 def _is_about(test: Path, modules: Sequence[str]) -> bool:
-    """Whether a file of tests is named after one of the modules, or imports it.
+    """Whether a file of tests is named after one of the modules, or beside it and imports it.
 
     Tests of commands come through everything and see little of it: by name alone, there.
     """
-    stems = {Path(module).stem for module in modules}
-    if any(test.stem == f"test_{stem}" or test.stem.startswith(f"test_{stem}_") for stem in stems):
-        return True
-    if "apps" in test.parts:
-        return False
-    text = test.read_text()
-    dotted = (
-        module.removeprefix("src/").removesuffix(".py").replace("/", ".") for module in modules
-    )
-    return any(re.search(rf"\b{re.escape(d.removesuffix('.__init__'))}\b", text) for d in dotted)
+    folder = test.relative_to(ROOT / "tests").parent.as_posix()
+    for module in modules:
+        path = Path(module).relative_to("src/genrescope")
+        if test.stem == f"test_{path.stem}" or test.stem.startswith(f"test_{path.stem}_"):
+            if folder.startswith(path.parts[0]):
+                return True
+        elif folder == path.parent.as_posix() != "apps":
+            dotted = ".".join(("genrescope", *path.with_suffix("").parts))
+            if re.search(rf"\b{re.escape(dotted.removesuffix('.__init__'))}\b", test.read_text()):
+                return True
+    return False
 
 
 def _mutmut(here: Path, *args: str) -> subprocess.CompletedProcess[str]:
