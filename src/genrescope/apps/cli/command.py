@@ -198,8 +198,6 @@ _RULES = (
     (r".*not a valid (?:int|float).*", "give a number"),
     (r".*greater than or equal to (\S+)", r"give \1 or more"),
     (r".*less than or equal to (\S+)", r"give at most \1"),
-    (r".*not in the range x>=(\S+)", r"give \1 or more"),
-    (r".*not in the range x<=(\S+)", r"give at most \1"),
     (r".*?'([^']*)' is not one of (.*)", r"\1 is none of \2"),
     (r"Value error, (.*)", r"\1"),
 )
