@@ -57,6 +57,7 @@ ELSEWHERE = {
     "tests/test_chaos.py": "minutes of load",
     "tests/test_commands_page.py": "compares pages of the manual",
     "tests/test_docs.py": "compares pages of the manual",
+    "tests/test_examples.py": "changes the source",
     "tests/test_manual.py": "builds the manual",
     "tests/test_tutorials.py": "minutes of sessions with all extras",
 }
