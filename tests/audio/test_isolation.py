@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -82,3 +86,22 @@ def spin_or_sleep(limit: int) -> int:
     if limit:
         spin(limit)
     return limit
+
+
+def test_not_even_the_first_process_hears_an_interrupt_while_it_starts() -> None:
+    """Starting the first one starts the resource tracker, which lets SIGINT through again."""
+    code = (
+        "from multiprocessing import Pipe\n"
+        "from genrescope.audio.isolation import QuietContext\n"
+        "from tests.audio.test_isolation import tell_mask\n"
+        "here, there = Pipe()\n"
+        "QuietContext().Process(target=tell_mask, args=(there,)).start()\n"
+        "print(here.recv())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr
+
+
+def tell_mask(link: Connection) -> None:
+    """Send whether SIGINT is kept from this process."""
+    link.send(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
