@@ -47,6 +47,8 @@ CORE = (  # what must not be wrong
 EACH = 24  # faults a module
 # Files that start processes by the dozen: faults would run for minutes, and others cover the same.
 LEFT_OUT = ("test_store_killed.py", "test_tags_killed.py", "test_scale.py", "test_scale_store.py")
+# The process that mutmut forks from has more memory than what this one allows.
+_DESELECTED = ("--deselect", "tests/audio/test_workers.py::test_a_decoder_without_memory_says_so")
 _KILLED = ("killed", "timeout", "segfault", "caught by type check")
 _COPIED = ("src", "tests", "benchmarks", "docs")
 _FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "LICENSE")
@@ -165,7 +167,16 @@ def _copy(here: Path, modules: Sequence[str]) -> None:
         "only_mutate": list(modules),
         "also_copy": [*_COPIED[2:], *_FILES[1:]],
         "pytest_add_cli_args_test_selection": tests,
-        "pytest_add_cli_args": ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow"],
+        "pytest_add_cli_args": [
+            "-q",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "not slow",
+            *_DESELECTED,
+        ],
         "timeout_constant": 20.0,
         "debug": True,  # the log says why where the tests fail
     }
