@@ -34,6 +34,7 @@ NORMAL: tuple[tuple[str, str], ...] = (
     (r"\b[\d,.]+ ?(bytes|kB|MB|GB)\b", "SIZE"),
     (r"\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?)?)?", "DATE"),
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
+    (r"((?: +\d\.\d{3}){4}) +\d+\b(?!\.)", r"\1 TIME"),  # what a training took, after its scores
 )
 # What a program says while it works, where a terminal cannot be drawn on.
 _PROGRESS = re.compile(r"^[\w .,'-]+: [\d,]+ of [\d,]+\b.*\(\d+\s?%\)|^fold-\d+ epoch \d+/\d+: ")
