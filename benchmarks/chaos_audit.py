@@ -229,14 +229,15 @@ def _remembered(chaos: Chaos, found: Audit) -> None:
 
 
 def _take_all_back(journal: Journal) -> None:
-    """Every run, latest first, and what was taken back as well: that may have been forced.
-
-    Two runs that are taken back by force, the earlier one first, leave what stood between them, and
-    nothing that a plain undo would take back.
-    """
-    for run in list(journal.runs()):
-        for _ in undo(journal, run=run.id):
-            pass
+    """Every run, latest first, until nothing more comes back."""
+    while True:
+        done = 0
+        for run in journal.runs():
+            if not run.is_undo and run.undone < run.files:
+                results = undo(journal, run=run.id)
+                done += sum(result.state == "restored" for result in results)
+        if not done:
+            return
 
 
 def _left_over(world: World) -> Iterator[str]:
