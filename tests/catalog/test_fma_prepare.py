@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from genrescope.catalog.fma_simulate import simulate
 from genrescope.catalog.fma_tables import _id_list, _name_list
 from genrescope.catalog.table import Split, Subset
 from genrescope.errors import DataError, MissingExtraError, TableError
+from tests.memory import peak_of
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -491,7 +491,6 @@ def test_without_pyarrow_the_install_line_is_named(
 
 @pytest.mark.slow
 def test_the_size_of_the_real_table_in_bounded_memory(tmp_path: Path) -> None:
-    pytest.importorskip("resource")
     bio = "<p>Words, and more of them.</p>\n" * 50
     n = 106_574
     with (folder(tmp_path) / "tracks.csv").open("a", encoding="utf-8", newline="") as file:
@@ -499,16 +498,10 @@ def test_the_size_of_the_real_table_in_bounded_memory(tmp_path: Path) -> None:
             row(at, artist_bio=f"{at} {bio}", tags=f"['tag {at}', 'x']", listens=at)
             for at in range(n)
         )
-    script = (
-        "import resource, sys\n"
+    prepared = (
+        "import sys\n"
         "from genrescope.catalog.fma_prepare import prepare\n"
-        "print(prepare(sys.argv[1]).tables[0].rows)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        f"assert prepare(sys.argv[1]).tables[0].rows == {n}\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
-    )
-    rows, peak = map(int, done.stdout.split())
-    assert rows == n
-    assert peak * (1 if sys.platform == "darwin" else 1024) < 1.5e9
+    assert peak_of(prepared, tmp_path) < 1.5e9
     assert len(fma.load_tracks(tmp_path, subset="small", split="training")) == n

@@ -105,11 +105,12 @@ def test_the_cursor_moves_with_the_sound_and_jumps_where_asked(
     page.focus("#slider")
     page.keyboard.press(" ")
     page.wait_for_function("document.querySelector('#audio').currentTime > 7.7")
-    assert page.text_content("#play-word") == "Pause"
+    page.wait_for_function("document.querySelector('#play-word').textContent === 'Pause'")
     assert _cursor(page) > 7.6 / 20
     page.click("#play")
-    page.wait_for_function("document.querySelector('#audio').paused")
-    assert page.text_content("#play-word") == "Play"
+    # The element is paused at once, the page hears of it in its next task.
+    page.wait_for_function("document.querySelector('#play-word').textContent === 'Play'")
+    assert page.evaluate("document.querySelector('#audio').paused")
 
 
 def test_pictures_hold_the_sound(
