@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import sqlite3
@@ -16,10 +17,10 @@ from benchmarks.chaos_faults import Chaos
 from benchmarks.chaos_world import Facts, World, facts_of
 from genrescope.apps.heard import Heard
 from genrescope.apps.journal import Entry, Journal, digest_of
-from genrescope.apps.tagger import undo
+from genrescope.apps.undoing import undo_all
 from genrescope.audio.store import FeatureStore
 from genrescope.audio.store.verify import verify
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, JournalError
 from genrescope.learn.recogniser import Recogniser
 
 __all__ = ["Audit", "Trend", "audit", "files_wrong", "rows_wrong", "trend_of"]
@@ -115,7 +116,10 @@ def audit(chaos: Chaos) -> Audit:
         )
         chaos.findings += _open_rows(world.journal)
         _remembered(chaos, found)
-        _take_all_back(journal)
+        with contextlib.suppress(JournalError):  # nothing was written
+            for undone in undo_all(journal, world.music):
+                if undone.state not in ("restored", "as before"):
+                    chaos.find(f"{undone.state}: {undone.message}")
         for path, name in names.items():
             same = path.exists() and digest_of(path) == world.facts[name].digest
             found.restored += same
@@ -226,18 +230,6 @@ def _remembered(chaos: Chaos, found: Audit) -> None:
             found.remembered += 1
             if not same_answer(known.to_dict(), wanted):
                 chaos.find(f"{name}: is remembered otherwise than it is heard")
-
-
-def _take_all_back(journal: Journal) -> None:
-    """Every run, latest first, until nothing more comes back."""
-    while True:
-        done = 0
-        for run in journal.runs():
-            if not run.is_undo and run.undone < run.files:
-                results = undo(journal, run=run.id)
-                done += sum(result.state == "restored" for result in results)
-        if not done:
-            return
 
 
 def _left_over(world: World) -> Iterator[str]:

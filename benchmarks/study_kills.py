@@ -37,7 +37,8 @@ import soundfile
 
 from benchmarks.reliability_page import write_section
 from genrescope.apps.journal import Entry, Journal, digest_of
-from genrescope.apps.tagger import Tagger, undo
+from genrescope.apps.tagger import Tagger
+from genrescope.apps.undoing import undo, undo_all
 from genrescope.catalog.genre_tags import Scan
 from genrescope.errors import GenrescopeError
 
@@ -154,7 +155,11 @@ def run_kills(folder: Path, *, kills: int, files: int, seed: int = 0) -> Outcome
         for path in paths:
             _look(journal, path, facts[path], originals[path], outcome)
         outcome.written = sum(e.state == "written" for e in journal.entries())
-        _take_all_back(journal)
+        outcome.wrong += [
+            undone.message
+            for undone in undo_all(journal, folder)
+            if undone.state not in ("restored", "as before")
+        ]
         outcome.restored = sum(digest_of(path) == originals[path] for path in paths)
     return outcome
 
@@ -246,17 +251,6 @@ def _note_open_rows(journal_path: Path, outcome: Outcome, *, after: bool = False
             outcome.wrong.append(f"{count} rows are {state} after the journal was opened")
         else:
             outcome.open_rows[state] += count
-
-
-def _take_all_back(journal: Journal) -> None:
-    """Every run, latest first, until nothing more comes back."""
-    while True:
-        done = 0
-        for run in journal.runs():
-            if not run.is_undo and run.undone < run.files:
-                done += sum(result.state == "restored" for result in undo(journal, run=run.id))
-        if not done:
-            return
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ from benchmarks.chaos_faults import SITE
 from benchmarks.chaos_world import World, facts_of, make_world
 
 from genrescope.apps.journal import Entry, Journal
-from genrescope.apps.tagger import Tagger, undo
+from genrescope.apps.tagger import Tagger
+from genrescope.apps.undoing import undo
 from genrescope.catalog.genre_tags import write_genre_field
 from tests.audio.stores import write_tone
 

@@ -372,7 +372,7 @@ def test_what_the_pages_on_tags_tell_is_done(library: Path) -> None:
         if "--names-template" in line:
             assert "[names]" in output
             (library / "names.toml").write_text(names)
-    listed, last, numbered, folder = _lines(DOCS / "how-to" / "take-back.md")
+    listed, last, numbered, folder, everything = _lines(DOCS / "how-to" / "take-back.md")
     assert "stands" in run(listed)
     assert "12" in numbered
     run(folder)
@@ -380,6 +380,8 @@ def test_what_the_pages_on_tags_tell_is_done(library: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
     run(numbered.replace("12", "3"))  # which took back what the first had written elsewhere
     assert {path: path.read_bytes() for path in before} != before
+    run(everything)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.data

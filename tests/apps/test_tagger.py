@@ -22,7 +22,8 @@ from mutagen.id3 import ID3, TIT2
 
 from genrescope.apps.journal import Entry, Journal
 from genrescope.apps.safe_write import FileIdentity
-from genrescope.apps.tagger import Change, Tagger, Undone, undo
+from genrescope.apps.tagger import Change, Tagger
+from genrescope.apps.undoing import Undone, undo
 from genrescope.catalog.genre_tags import Scan, read_genre_field, write_genre_field
 from genrescope.errors import JournalError, TagError
 from tests.apps.children import in_child

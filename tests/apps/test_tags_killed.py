@@ -13,7 +13,8 @@ import pytest
 from benchmarks.study_kills import run_kills
 
 from genrescope.apps.journal import Journal
-from genrescope.apps.tagger import Tagger, undo
+from genrescope.apps.tagger import Tagger
+from genrescope.apps.undoing import undo
 from genrescope.catalog.genre_tags import read_genre_field
 from tests.apps.children import in_child
 

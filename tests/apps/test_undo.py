@@ -68,6 +68,21 @@ def test_runs_files_and_folders(music: Path, env: dict[str, str]) -> None:
     assert "none.mp3: nothing was written there" in missing.stderr.decode()
 
 
+def test_all_that_was_ever_written(music: Path, env: dict[str, str]) -> None:
+    originals = {path: path.read_bytes() for path in music.iterdir()}
+    first, second = write(env, music, "Folk"), write(env, music, "Blues")
+    assert run("undo", "--force", str(first), **env).returncode == 0
+    assert run("undo", "--force", str(second), **env).returncode == 0
+    assert read_genre_field(music / "mp3.mp3").values == ("Folk",)
+    done = run("undo", "--all", music, **env)
+    assert done.returncode == 0
+    assert f"{music / 'mp3.mp3'}: Folk -> Rock;Pop\n" in done.stdout.decode()
+    assert done.stderr.decode() == "2 files: 2 restored\n"
+    assert {path: path.read_bytes() for path in music.iterdir()} == originals
+    again = run("undo", "--all", music, "--json", **env)
+    assert [json.loads(line)["state"] for line in again.stdout.splitlines()] == ["as before"] * 2
+
+
 def test_what_changed_since_needs_force(music: Path, env: dict[str, str]) -> None:
     write(env, music, "Folk")
     write_genre_field(music / "mp3.mp3", ["Mine"])
@@ -122,7 +137,19 @@ def test_the_list_of_runs(music: Path, env: dict[str, str]) -> None:
     assert [json.loads(row)["run"] for row in of_run] == [1]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--last", "1"), ("--list", "--last"), ("",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--last", "1"),
+        ("--list", "--last"),
+        ("",),
+        ("--all",),
+        ("--all", "1"),
+        ("--all", "--last"),
+        ("--all", "--list", "music"),
+    ],
+)
 def test_wrong_usage(arguments: tuple[str, ...], env: dict[str, str]) -> None:
     assert run("undo", *arguments, **env).returncode == 2
     assert not Path(env["GENRESCOPE_JOURNAL"]).exists()

@@ -1,20 +1,19 @@
-"""Write genres into files through the journal, and take them back."""
+"""Write genres into files through the journal."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from genrescope.apps.journal import Entry, Journal, Planned, Run, digest_of
-from genrescope.apps.safe_write import FileIdentity, Replacement, remove_leftovers
+from genrescope.apps.journal import Journal
+from genrescope.apps.rewriting import carry_out, listed
+from genrescope.apps.safe_write import Replacement, remove_leftovers
 from genrescope.catalog.genre_tags import Id3Version, Scan
 from genrescope.catalog.genres import split_genres
-from genrescope.errors import JournalError, TagError
+from genrescope.errors import TagError
 
-__all__ = ["Change", "Tagger", "Undone", "undo"]
+__all__ = ["Change", "Tagger"]
 
 _MAX_LENGTH = 500  # characters; a genre is no essay
 
@@ -34,31 +33,6 @@ class Change:
     path: Path
     old: tuple[str, ...]
     new: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """What became of taking back one file.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    state : str
-        ``restored``: the old genres are back. ``as before``: they were already.
-        ``changed since``: the genres, or the whole file, are not what was written; left alone.
-        ``gone``: no such file any more. ``failed``: it cannot be written.
-    message : str
-        What a person is told.
-    old, now : tuple of str
-        The genres before it was written, and those in the file when it was looked at.
-    """
-
-    path: Path
-    state: str
-    message: str
-    old: tuple[str, ...]
-    now: tuple[str, ...]
 
 
 class Tagger:
@@ -141,13 +115,13 @@ class Tagger:
                 return Change(path, old, wanted)
             if expected is not None and not _agree(old, expected):
                 raise TagError(
-                    f"{path}: its genres are {_listed(old)} now, and were {_listed(expected)} "
+                    f"{path}: its genres are {listed(old)} now, and were {listed(expected)} "
                     "when this was decided; nothing was changed. Look again and decide anew"
                 )
             if work.path.parent not in self._swept:
                 self._swept.add(work.path.parent)
                 remove_leftovers(work.path.parent)
-            _carry_out(
+            carry_out(
                 work,
                 scan,
                 self._run,
@@ -155,248 +129,6 @@ class Tagger:
                 new=wanted,
             )
         return Change(path, old, wanted)
-
-
-def undo(
-    journal: Journal,
-    *,
-    run: int | None = None,
-    path: Path | None = None,
-    last: bool = False,
-    force: bool = False,
-    split_links: bool = False,
-) -> Generator[Undone, None, None]:
-    """Bring back the genres that stood in files before they were written.
-
-    What is brought back is the field as it was, to the byte: its spelling, its key, one value
-    or several. Whatever else was changed in a file since stays. Taking back is a run in the
-    journal like any other.
-
-    Parameters
-    ----------
-    journal : Journal
-        Where the changes are noted.
-    run : int, optional
-        Take back all of this run; of an undo, that puts the genres in again.
-    path : Path, optional
-        Take back the last change of this file, or of each file below this folder. A file that was
-        moved is known by where its content is.
-    last : bool
-        Take back the latest run that is not (all) taken back yet. One of whose remaining files
-        all are gone, from a disk that is there, is passed over for an earlier one.
-    force : bool
-        Also where the genres or the file were changed since.
-    split_links : bool
-        As of :class:`Tagger`.
-
-    Yields
-    ------
-    Undone
-        One for each file, as it is done.
-
-    Raises
-    ------
-    JournalError
-        If there is no such run, or nothing to take back; or the journal cannot be used.
-    """
-    if (run is not None) + (path is not None) + last != 1:
-        raise ValueError("one of run, path and last says what to take back")
-    chosen = _chosen(journal, run=run, path=path, last=last)
-    writing: Run | None = None
-    for entry, at in chosen:
-        if writing is None:
-            writing = journal.begin(command="genrescope undo", bundle="")
-        try:
-            yield _undo_one(journal, entry, at, writing, force=force, split_links=split_links)
-        except TagError as error:
-            yield Undone(at, "failed", str(error), entry.old, ())
-
-
-def _undo_one(
-    journal: Journal, entry: Entry, at: Path, run: Run, *, force: bool, split_links: bool
-) -> Undone:
-    if not os.path.lexists(at):
-        message = f"{at}: is gone (moved or removed); if it was moved, give its new path"
-        return Undone(at, "gone", message, entry.old, ())
-    plan = entry.plan
-    with Replacement(at, keep_times=plan.kept_times, split_links=split_links) as work:
-        scan = Scan(work.source, str(at))
-        now = scan.field.values
-        said = f"{_listed(now)} -> {_listed(entry.old)}"
-        same_sound = scan.audio_digest() == plan.sound
-        if same_sound and now == plan.old:
-            if not _written_later(journal, entry, work.path):
-                journal.note_as_before(entry.id)
-            return Undone(at, "as before", f"{at}: has its old genres already", entry.old, now)
-        # Two runs may have written the same genres; the later goes first, as they are stacked.
-        above = next(
-            (
-                other
-                for other in journal.entries(path=work.path)
-                if other.id > entry.id
-                and other.in_force
-                and other.new == now
-                and other.plan.undoes is None
-            ),
-            None,
-        )
-        why = ""
-        if not same_sound:
-            why = "holds other sound than the file that was written"
-        elif above is not None:
-            why = f"was written again by run {above.run}, which can be taken back first"
-        elif now != plan.new:
-            why = f"its genres were changed since, from {_listed(plan.new)} to {_listed(now)}"
-        elif entry.state == "unclear":
-            why = "writing it was interrupted, and it was changed since"
-        if why and not force:
-            message = f"{at}: {why}; left as it is (--force restores {_listed(entry.old)})"
-            return Undone(at, "changed since", message, entry.old, now)
-        _carry_out(
-            work,
-            scan,
-            run,
-            fill=lambda part: scan.rewrite(part, values=entry.old, kept=dict(plan.kept)),
-            new=entry.old,
-            undoes=entry.id,
-        )
-    return Undone(at, "restored", f"{at}: {said}", entry.old, now)
-
-
-def _written_later(journal: Journal, entry: Entry, path: Path) -> bool:
-    return any(
-        other.id > entry.id and other.in_force and other.plan.undoes is None
-        for other in journal.entries(path=path)
-    )
-
-
-def _chosen(
-    journal: Journal, *, run: int | None, path: Path | None, last: bool
-) -> list[tuple[Entry, Path]]:
-    """The entries to take back, each with where its file is."""
-    if last:
-        run = _latest(journal)
-    if run is not None:
-        found = [entry for entry in journal.entries(run=run) if entry.state != "left"]
-        if not found:
-            raise JournalError(
-                f"{run}: no such run in {journal.path}; genrescope undo --list shows them"
-            )
-        return [(entry, entry.path) for entry in found if entry.in_force]
-    assert path is not None
-    latest_of: dict[Path, Entry] = {}
-    for entry in journal.entries(path=path):
-        if entry.in_force and entry.plan.undoes is None:
-            latest_of.setdefault(entry.path, entry)
-    chosen = [(entry, entry.path) for entry in latest_of.values()]
-    if not chosen and path.is_file():
-        identity = FileIdentity.of(path.stat())
-        chosen = [
-            (entry, path)
-            for entry in journal.entries_at(identity)
-            if entry.in_force and entry.plan.undoes is None and not entry.path.exists()
-        ][:1]
-    if not chosen:
-        raise JournalError(
-            f"{path}: nothing was written there that is not taken back; genrescope undo --list "
-            "shows what was"
-        )
-    return chosen
-
-
-def _latest(journal: Journal) -> int:
-    """The latest run of which something can be taken back still."""
-    runs = [one.id for one in journal.runs() if not one.is_undo and one.undone < one.files]
-    if not runs:
-        raise JournalError(
-            f"{journal.path}: there is nothing to take back; genrescope undo --list shows "
-            "what was written"
-        )
-    for run in runs:
-        if not all(_is_gone(entry) for entry in journal.entries(run=run) if entry.in_force):
-            return run
-    return runs[0]  # whose files are named as gone
-
-
-def _is_gone(entry: Entry) -> bool:
-    """Whether a file was moved or removed, rather than that its disk is not there now."""
-    if os.path.lexists(entry.path):
-        return False
-    there = next(folder for folder in entry.path.parents if folder.exists())
-    return there.stat().st_dev == entry.identity.device
-
-
-def _carry_out(
-    work: Replacement,
-    scan: Scan,
-    run: Run,
-    *,
-    fill: Callable[[Any], None],
-    new: tuple[str, ...],
-    undoes: int | None = None,
-) -> None:
-    """Make, check, note, replace, note."""
-    entry = run.start(work.path, temporary=work.temporary)
-    try:
-        part = work.create()
-        try:
-            fill(part)
-        except OSError as error:
-            raise _no_copy(work.path, error) from error
-        sound = scan.audio_digest()
-        after = _check_copy(scan, part, work.path, new=new, sound=sound)
-        identity = work.settle()
-        run.plan(
-            entry,
-            Planned(
-                container=scan.field.container,
-                old=scan.field.values,
-                new=after.field.values,
-                kept=scan.kept,
-                before=work.before,
-                after=identity,
-                digest_before=digest_of(work.path),
-                digest_after=digest_of(work.temporary),
-                sound=sound,
-                kept_times=work.keep_times,
-                undoes=undoes,
-            ),
-        )
-        work.replace()
-    finally:
-        if work.replaced:
-            run.finish(entry)
-        else:
-            work.discard()  # before the row, which knows its name, goes
-            run.leave(entry)
-
-
-def _check_copy(scan: Scan, part: Any, path: Path, *, new: tuple[str, ...], sound: str) -> Scan:
-    """Read the copy back, by our eyes and by mutagen's; nothing but genres may differ."""
-    part.flush()
-    part.seek(0)
-    after = Scan(part, str(path))
-    if after.field.values != new:
-        raise TagError(
-            f"{path}: {after.field.container} would hold {_listed(after.field.values)} instead of "
-            f"{_listed(new)}; nothing was changed. Name the genre in another way"
-        )
-    if after.audio_digest() != sound:
-        raise TagError(f"{path}: the copy does not hold the same sound; nothing was changed")
-    converted = after.id3_version != scan.id3_version
-    if not converted and after.others_digest() != scan.others_digest():
-        raise TagError(f"{path}: the copy does not hold the same other tags; nothing was changed")
-    read = scan.as_read()
-    if read is not None and after.as_read(like=scan) != read:
-        raise TagError(f"{path}: the copy's other tags read otherwise; nothing was changed")
-    return after
-
-
-def _no_copy(path: Path, error: OSError) -> TagError:
-    return TagError(
-        f"{path}: the copy beside it cannot be written ({error.strerror or error}); it is as it "
-        "was. Free some space on that disk"
-    )
 
 
 def _checked(genres: Sequence[str], path: Path) -> tuple[str, ...]:
@@ -436,7 +168,3 @@ def _names(values: Sequence[str]) -> list[str]:
         for name in split_genres(value):
             found.setdefault(name.casefold())
     return list(found)
-
-
-def _listed(genres: Sequence[str]) -> str:
-    return ", ".join(genres) if genres else "none"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from genrescope.apps.cli import options
 
 if TYPE_CHECKING:
     from genrescope.apps.journal import Journal, RunSummary
-    from genrescope.apps.tagger import Undone
+    from genrescope.apps.undoing import Undone
 
 __all__ = ["undo"]
 
@@ -33,6 +34,14 @@ def undo(
     ] = None,
     last: Annotated[
         bool, typer.Option("--last", help="Take back the latest run that still stands.")
+    ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Take back every change of these files and folders, not only the last one: the "
+            "genres they had before genrescope wrote any.",
+        ),
     ] = False,
     show: Annotated[
         bool, typer.Option("--list", help="Show the runs, and change nothing.")
@@ -65,16 +74,21 @@ def undo(
       genrescope undo --last
       genrescope undo 12
       genrescope undo "Music/Miles Davis" song.mp3
+      genrescope undo --all Music
     """
     given = what or []
     if "" in given:
         raise typer.BadParameter("PATH: one of the paths is empty; leave it out")
-    if show and (last or force):
+    if show and (last or force or everything):
         raise typer.BadParameter("--list: changes nothing; give it alone, or with files or runs")
     if not show and bool(given) == last:
         raise typer.BadParameter(
             "RUN|PATH: say what to take back; give --last, the number of a run, or files"
         )
+    if everything and any(_is_run(text) for text in given):
+        raise typer.BadParameter("--all: takes back all that was written in files; give PATH alone")
+    if everything and last:
+        raise typer.BadParameter("--all: is of files and folders; give them in place of --last")
 
     from genrescope.apps.cli.interrupts import Interrupts
     from genrescope.apps.journal import Journal
@@ -84,20 +98,13 @@ def undo(
             _list(journal, given, as_json=json)
             return
         with Interrupts() as interrupts:
-            code = _undo(
-                journal, given, interrupts, force=force, split_links=split_links, as_json=json
-            )
+            taken = partial(_taken, journal, everything=everything, force=force)
+            code = _undo(given, partial(taken, split_links=split_links), interrupts, as_json=json)
     raise typer.Exit(code)
 
 
 def _undo(
-    journal: Journal,
-    given: list[str],
-    interrupts: Any,
-    *,
-    force: bool,
-    split_links: bool,
-    as_json: bool,
+    given: list[str], taken: Callable[[str], Generator[Undone]], interrupts: Any, *, as_json: bool
 ) -> int:
     from genrescope.apps.cli.text import dump, printable
     from genrescope.errors import GenrescopeError
@@ -106,9 +113,9 @@ def _undo(
     states: Counter[str] = Counter()
     code = 0
     try:
-        for wanted in _wanted(given):
+        for text in given or [""]:
             try:
-                with closing(_taken(journal, wanted, force, split_links)) as results:
+                with closing(taken(text)) as results:
                     while True:
                         with interrupts.held():  # a file is done whole, and told of
                             result = next(results, None)
@@ -133,21 +140,20 @@ def _undo(
     return 0 if total == states["restored"] + states["as before"] else 1
 
 
-def _wanted(given: list[str]) -> list[dict[str, Any]]:
-    if not given:
-        return [{"last": True}]
-    return [
-        {"run": int(text)} if text.isascii() and text.isdigit() else {"path": Path(text)}
-        for text in given
-    ]
+def _is_run(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _taken(
-    journal: Journal, wanted: dict[str, Any], force: bool, split_links: bool
-) -> Generator[Undone, None, None]:
-    from genrescope.apps.tagger import undo as take_back
+    journal: Journal, text: str, *, everything: bool, force: bool, split_links: bool
+) -> Generator[Undone]:
+    """What one of the arguments names, or the last run where it is empty."""
+    from genrescope.apps import undoing
 
-    yield from take_back(journal, **wanted, force=force, split_links=split_links)
+    if everything:
+        return undoing.undo_all(journal, Path(text), force=force, split_links=split_links)
+    what = {"run": int(text)} if _is_run(text) else {"path": Path(text)} if text else {"last": True}
+    return undoing.undo(journal, **what, force=force, split_links=split_links)
 
 
 def _as_json(result: Undone, dump: Any) -> str:
@@ -170,10 +176,9 @@ def _list(journal: Journal, given: list[str], *, as_json: bool) -> None:
     out = sys.stdout
     runs = journal.runs()
     if given:
-        numbers = {wanted["run"] for wanted in _wanted(given) if "run" in wanted}
-        for wanted in _wanted(given):
-            if "path" in wanted:
-                numbers |= {entry.run for entry in journal.entries(path=wanted["path"])}
+        numbers = {int(text) for text in given if _is_run(text)}
+        for path in (Path(text) for text in given if not _is_run(text)):
+            numbers |= {entry.run for entry in journal.entries(path=path)}
         runs = [run for run in runs if run.id in numbers]
     if as_json:
         for run in runs:

@@ -18,7 +18,8 @@ from genrescope.apps.pages.library_rows import Row
 from genrescope.apps.pages.library_table import Table
 from genrescope.apps.service.library import inside
 from genrescope.apps.service.refusals import RequestError
-from genrescope.apps.tagger import Tagger, Undone, undo
+from genrescope.apps.tagger import Tagger
+from genrescope.apps.undoing import Undone, undo
 from genrescope.catalog.genre_tags import read_genre_field
 from genrescope.errors import GenrescopeError, JournalError, TagError
 
