@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from genrescope.audio.perturb import (
     faded,
     level,
     low_passed,
+    mixed,
     noisy,
+    one_channel,
     part_of,
     reencoded,
     resampled,
@@ -69,9 +72,58 @@ def test_every_perturbation_gives_sound_that_can_be_described(name: str, sound: 
 
 def test_names_are_chosen_or_refused() -> None:
     assert [each.name for each in choose(["mono", "fade"])] == ["mono", "fade"]
-    assert len(choose()) == len(PERTURBATIONS)
-    with pytest.raises(DataError, match=r"mp3-129.*mp3-128"):
-        choose(["mp3-129"])
+    assert [each.name for each in choose()] == list(PERTURBATIONS)
+    with pytest.raises(DataError) as refused:
+        choose(["mono", "mp3-129", "loud"])
+    assert str(refused.value) == (
+        f"'mp3-129' is no perturbation; there are {', '.join(PERTURBATIONS)}"
+    )
+
+
+# Name, label and kind, as tables of robustness show them, and what happens.
+LISTED = {
+    ("mp3-320", "MP3, 320 kbit/s", "codec"): partial(reencoded, codec="mp3", bit_rate=320_000),
+    ("mp3-128", "MP3, 128 kbit/s", "codec"): partial(reencoded, codec="mp3", bit_rate=128_000),
+    ("mp3-64", "MP3, 64 kbit/s", "codec"): partial(reencoded, codec="mp3", bit_rate=64_000),
+    ("mp3-32", "MP3, 32 kbit/s", "codec"): partial(reencoded, codec="mp3", bit_rate=32_000),
+    ("opus-24", "Opus, 24 kbit/s", "codec"): partial(reencoded, codec="opus", bit_rate=24_000),
+    ("lowpass-16k", "nothing above 16 kHz", "codec"): partial(low_passed, hz=16_000.0),
+    ("rate-22k", "sampled at 22.05 kHz", "rate"): partial(resampled, sr=22_050),
+    ("rate-16k", "sampled at 16 kHz", "rate"): partial(resampled, sr=16_000),
+    ("rate-8k", "sampled at 8 kHz", "rate"): partial(resampled, sr=8_000),
+    ("minus-20db", "20 dB softer, 16 bit", "level"): partial(level, db=-20.0),
+    ("plus-6db", "6 dB louder, clipped", "level"): partial(level, db=6.0),
+    ("mono", "mixed to mono", "channels"): mixed,
+    ("left", "left channel alone", "channels"): one_channel,
+    ("ten-seconds", "10 s from its middle", "place"): partial(part_of, seconds=10.0),
+    ("elsewhere", "another 30 s of the song", "place"): lambda sound: sound,
+    ("key-up", "1 semitone higher", "tempo and key"): partial(shifted, semitones=1),
+    ("key-down", "1 semitone lower", "tempo and key"): partial(shifted, semitones=-1),
+    ("faster", "5 % faster", "tempo and key"): partial(stretched, speed=1.05),
+    ("slower", "5 % slower", "tempo and key"): partial(stretched, speed=0.95),
+    ("noise", "white noise, 30 dB below", "noise"): lambda sound: noisy(
+        sound, np.random.default_rng(3), snr_db=30.0
+    ),
+    ("fade", "faded in and out over 5 s", "level"): partial(faded, seconds=5.0),
+}  # fmt: skip
+
+
+def test_what_is_listed_is_what_happens() -> None:
+    short = Sound(music(1.0, 16_000), 16_000)
+    long = Sound(music(12.0, 2_000), 2_000)
+    assert [(each.name, each.label, each.kind) for each in choose()] == list(LISTED)
+    for (name, _, _), change in LISTED.items():
+        sound = long if name in ("ten-seconds", "fade") else short
+        got, wanted = PERTURBATIONS[name](sound, seed=3), change(sound)
+        assert (got.sr, got.samples.shape) == (wanted.sr, wanted.samples.shape), name
+        assert np.array_equal(got.samples, wanted.samples), name
+    assert [each.name for each in choose() if each.elsewhere] == ["elsewhere"]
+
+
+def test_what_is_random_follows_from_the_seed(sound: Sound) -> None:
+    noise = PERTURBATIONS["noise"]
+    assert np.array_equal(noise(sound).samples, noise(sound, seed=0).samples)
+    assert not np.array_equal(noise(sound, seed=1).samples, noise(sound, seed=0).samples)
 
 
 def test_a_low_bit_rate_loses_what_a_high_one_keeps(sound: Sound) -> None:
@@ -79,8 +131,22 @@ def test_a_low_bit_rate_loses_what_a_high_one_keeps(sound: Sound) -> None:
     assert loud_top > 0.5 * above(sound, 14_000)
     for bit_rate in (64_000, 32_000):
         assert above(reencoded(sound, codec="mp3", bit_rate=bit_rate), 14_000) < 0.05 * loud_top
-    with pytest.raises(DataError, match="flac"):
+    with pytest.raises(DataError, match=r"^codec is 'flac', expected mp3 or opus$"):
         reencoded(sound, codec="flac", bit_rate=128_000)
+
+
+@pytest.mark.parametrize("codec", ["mp3", "opus"])
+def test_a_codec_keeps_two_channels_and_clips_what_is_too_loud(codec: str) -> None:
+    loud = Sound(4 * music(1.0, 48_000), 48_000)
+    as_in_a_file = Sound(np.clip(loud.samples, -1.0, 1.0), 48_000)
+    changed = reencoded(loud, codec=codec, bit_rate=128_000)
+    assert (changed.sr, changed.channels) == (48_000, 2)
+    expected = reencoded(as_in_a_file, codec=codec, bit_rate=128_000)
+    assert np.array_equal(changed.samples, expected.samples)
+    n = min(len(loud.samples), len(changed.samples))
+    for channel in range(2):
+        before = as_in_a_file.samples[:n, channel]
+        assert np.corrcoef(changed.samples[:n, channel], before)[0, 1] > 0.9
 
 
 def test_a_codec_gives_back_the_same_moment(sound: Sound) -> None:
@@ -107,12 +173,26 @@ def test_levels_are_what_a_file_of_16_bits_keeps(sound: Sound) -> None:
     louder = level(tone(440.0), db=20.0)
     assert louder.samples.max() <= 1.0
     assert (louder.samples == 1.0).mean() > 0.2, "clipped"
+    few = Sound(np.array([[0.5], [1.0], [-1.0], [0.1]], dtype=np.float32), SR)
+    steps = np.array([[32_689.0], [32_767.0], [-32_768.0], [6_538.0]])
+    np.testing.assert_allclose(level(few, db=6.0).samples, steps / 32_767, atol=1e-7)
+
+
+def test_channels_are_mixed_or_the_left_one_is_kept(sound: Sound) -> None:
+    left, right = sound.samples.T
+    assert np.array_equal(one_channel(sound).samples, left[:, None])
+    np.testing.assert_allclose(mixed(sound).samples, (left + right)[:, None] / 2, atol=1e-7)
+    for changed in (mixed(sound), one_channel(sound)):
+        assert (changed.samples.dtype, changed.channels, changed.sr) == (np.float32, 1, SR)
 
 
 def test_noise_is_as_far_below_as_said(sound: Sound) -> None:
     noise = noisy(sound, np.random.default_rng(0), snr_db=30.0).samples - sound.samples
     ratio = np.mean(sound.samples.astype(float) ** 2) / np.mean(noise.astype(float) ** 2)
     assert 10 * np.log10(ratio) == pytest.approx(30.0, abs=0.1)
+    np.testing.assert_allclose(noise[:, 0], noise[:, 1], atol=1e-6)
+    neighbours = np.corrcoef(noise[1:, 0], noise[:-1, 0])[0, 1]
+    assert abs(neighbours) < 0.02, "white"
 
 
 def test_a_fade_starts_and_ends_at_nothing(sound: Sound) -> None:
@@ -124,9 +204,23 @@ def test_a_fade_starts_and_ends_at_nothing(sound: Sound) -> None:
     assert changed.samples[half] == pytest.approx(sound.samples[half] / 2, abs=1e-3)
 
 
+def faded_ones(n: int, sr: int) -> list[float]:
+    ones = Sound(np.ones((n, 1), np.float32), sr)
+    return [round(float(value), 6) for value in faded(ones).samples[:, 0]]
+
+
+def test_a_fade_takes_five_seconds_or_a_third() -> None:
+    slope = [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert faded_ones(20, sr=1) == [*slope, *[1.0] * 10, *slope[::-1]]
+    assert faded_ones(9, sr=100) == [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0]
+    assert faded_ones(1, sr=100) == [0.0]
+
+
 def test_the_excerpt_is_the_middle(sound: Sound) -> None:
     short = part_of(sound, seconds=1.0)
     assert np.array_equal(short.samples, sound.samples[SR : 2 * SR])
+    assert np.array_equal(part_of(sound, seconds=3.5).samples, sound.samples)
+    assert len(part_of(sound, seconds=1.6 / SR).samples) == 2
 
 
 def test_tempo_leaves_the_key_and_key_the_tempo() -> None:
@@ -137,8 +231,32 @@ def test_tempo_leaves_the_key_and_key_the_tempo() -> None:
         moved = shifted(tone(440.0), semitones=semitones)
         assert moved.seconds == pytest.approx(3.0, abs=0.1)
         assert pitch(moved) == pytest.approx(440.0 * 2 ** (semitones / 12), abs=1.0)
-    with pytest.raises(DataError, match="speed is 3"):
-        stretched(tone(440.0), speed=3)
+
+
+@pytest.mark.parametrize("speed", [0.5, 2])
+def test_tempo_changes_by_half_or_double_at_most(speed: float) -> None:
+    assert stretched(tone(440.0, 1.0), speed=speed).seconds == pytest.approx(1 / speed, abs=0.1)
+    for more in (0.49, 2.01):
+        with pytest.raises(DataError) as refused:
+            stretched(tone(440.0, 1.0), speed=more)
+        assert str(refused.value) == f"speed is {more}, expected 0.5 (half) to 2 (double)"
+
+
+def test_sound_that_is_too_short_to_stretch_is_refused() -> None:
+    with pytest.raises(AudioTooShortError) as refused:
+        stretched(Sound(np.ones((100, 1), np.float32), 8_000), speed=1.05)
+    assert str(refused.value) == "0.013 s of sound is too little to stretch"
+
+
+def test_stretching_keeps_two_channels_and_mixes_more(sound: Sound) -> None:
+    two = stretched(sound, speed=1.05)
+    assert (two.channels, two.sr) == (2, SR)
+    left = stretched(one_channel(sound), speed=1.05)
+    assert left.channels == 1
+    assert np.std(two.samples[:, 0]) == pytest.approx(np.std(left.samples), rel=0.05)
+    three = Sound(np.repeat(sound.samples[:, :1], 3, axis=1), SR)
+    np.testing.assert_allclose(stretched(three, speed=1.05).samples, left.samples, atol=1e-4)
+    assert shifted(sound, semitones=1).channels == 2
 
 
 def test_a_low_pass_takes_the_top_and_nothing_else(sound: Sound) -> None:
@@ -147,14 +265,48 @@ def test_a_low_pass_takes_the_top_and_nothing_else(sound: Sound) -> None:
     low, before = np.fft.rfft(changed.samples[:, 0]), np.fft.rfft(sound.samples[:, 0])
     kept = np.fft.rfftfreq(len(sound.samples), 1 / SR) < 7_900
     assert np.abs(low[kept] - before[kept]).max() < 1e-3 * np.abs(before).max()
-    assert resampled(sound, sr=16_000).sr == 16_000
+
+
+@pytest.mark.parametrize("n", [4_095, 4_096, 4_097])
+def test_a_low_pass_keeps_its_frequency_and_the_length(n: int) -> None:
+    # A rate and a size that make this frequency the middle of a bin.
+    sr = 1 << (n - 1).bit_length()
+    for hz, kept in ((1_000, True), (1_001, False)):
+        tone = np.sin(2 * np.pi * hz * np.arange(n) / sr).astype(np.float32)[:, None]
+        changed = low_passed(Sound(tone, sr), hz=1_000.0)
+        assert changed.samples.shape == (n, 1)
+        assert changed.sr == sr
+        if n == 4_096:
+            np.testing.assert_allclose(changed.samples, tone if kept else 0 * tone, atol=1e-5)
+
+
+def test_another_rate_keeps_pitch_and_length(sound: Sound) -> None:
+    assert resampled(sound, sr=SR) is sound
+    changed = resampled(tone(440.0), sr=16_000)
+    assert (changed.sr, changed.seconds) == (16_000, 3.0)
+    assert changed.samples.dtype == np.float32
+    assert pitch(changed) == pytest.approx(440.0, abs=0.5)
 
 
 def test_what_is_no_sound_is_refused() -> None:
-    with pytest.raises(DataError, match=r"float32 \[n, channels\]"):
-        Sound(np.zeros(10, dtype=np.float32), SR)
-    with pytest.raises(AudioTooShortError, match="0 samples"):
+    for samples, found in (
+        (np.zeros(10, dtype=np.float32), "float32 [10]"),
+        (np.zeros((10, 2)), "float64 [10, 2]"),
+    ):
+        with pytest.raises(DataError) as refused:
+            Sound(samples, SR)
+        assert str(refused.value) == (
+            f"samples are {found}, expected float32 [n, channels]; "
+            "read_audio(..., mono=False) gives them so"
+        )
+    with pytest.raises(AudioTooShortError) as empty:
         Sound(np.zeros((0, 2), dtype=np.float32), SR)
+    assert str(empty.value) == "0 samples; there is nothing to change in no sound"
+
+
+def test_sound_knows_its_length_and_channels() -> None:
+    sound = Sound(np.zeros((8_000, 2), dtype=np.float32), 16_000)
+    assert (sound.seconds, sound.channels) == (0.5, 2)
 
 
 def rows_of(sound: Sound) -> np.ndarray:

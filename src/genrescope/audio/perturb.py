@@ -352,11 +352,10 @@ def _all() -> dict[str, Perturbation]:
     def codec(name: str, kbit: int) -> Callable[..., Sound]:
         return _plain(reencoded, codec=name, bit_rate=1_000 * kbit)
 
-    mp3 = {320: "320", 128: "128", 64: "64", 32: "32"}
     entries = [
         *(
-            Perturbation(f"mp3-{k}", f"MP3, {text} kbit/s", "codec", codec("mp3", k))
-            for k, text in mp3.items()
+            Perturbation(f"mp3-{k}", f"MP3, {k} kbit/s", "codec", codec("mp3", k))
+            for k in (320, 128, 64, 32)
         ),
         Perturbation("opus-24", "Opus, 24 kbit/s", "codec", codec("opus", 24)),
         Perturbation(
