@@ -22,6 +22,8 @@ from genrescope.errors import DownloadError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SIZE = 4
+# Before `home` takes its place: what was fetched once is there for the next run.
+_KEPT = Path(platformdirs.user_cache_path("genrescope")) / "tests" / "musicnn-0.1.0.whl"
 
 
 @pytest.fixture(scope="package")
@@ -36,14 +38,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def wheel() -> Path:
     """The wheel of musicnn, fetched once and kept (skips where it cannot be fetched)."""
-    kept = Path(platformdirs.user_cache_path("genrescope")) / "tests" / "musicnn-0.1.0.whl"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    if not _KEPT.exists():
+        _KEPT.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fetch_wheel(musicnn.PACKAGE, kept.parent, timeout=60).replace(kept)
+            fetch_wheel(musicnn.PACKAGE, _KEPT.parent, timeout=60).replace(_KEPT)
         except DownloadError as error:
             pytest.skip(f"musicnn cannot be fetched here: {error}")
-    return kept
+    return _KEPT
 
 
 @pytest.fixture(scope="package")
