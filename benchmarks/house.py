@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -164,25 +165,54 @@ def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
 
 
 def duplicates(root: Path) -> list[tuple[int, list[str]]]:
-    """Blocks of src that stand in two places, as pylint's ``symilar`` finds them.
+    """Blocks of src that stand in two places: as many equal lines as there are, and where.
 
-    Imports, signatures, docstrings and comments are not compared. Takes a minute or two.
+    Imports, signatures, docstrings, comments and lines of brackets alone are not compared.
     """
-    from pylint.checkers.symilar import Symilar
+    lines = {
+        path.relative_to(root / "src").as_posix(): _compared(path.read_text(encoding="utf-8"))
+        for path in sorted((root / "src").rglob("*.py"))
+    }
+    starts: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    for name, found in lines.items():
+        texts = [text for _, text in found]
+        for at in range(len(texts) - SHORTEST_BLOCK + 1):
+            starts.setdefault(tuple(texts[at : at + SHORTEST_BLOCK]), []).append((name, at))
+    # A block goes on as long as both of its places do; each step of it is found on its own.
+    pairs = {
+        pair
+        for places in starts.values()
+        for pair in itertools.combinations(places, 2)
+        if pair[0][0] != pair[1][0] or pair[1][1] - pair[0][1] >= SHORTEST_BLOCK
+    }
+    blocks = []
+    for (one, i), (two, j) in sorted(pairs):
+        if ((one, i - 1), (two, j - 1)) in pairs:
+            continue
+        count = SHORTEST_BLOCK
+        while ((one, i + 1), (two, j + 1)) in pairs:
+            i, j, count = i + 1, j + 1, count + 1
+        first = SHORTEST_BLOCK - count
+        where = [f"{one}:{lines[one][i + first][0]}", f"{two}:{lines[two][j + first][0]}"]
+        blocks.append((count, where))
+    return sorted(blocks, reverse=True)
 
-    checker = Symilar(
-        min_lines=SHORTEST_BLOCK,
-        ignore_comments=True,
-        ignore_docstrings=True,
-        ignore_imports=True,
-        ignore_signatures=True,
-    )
-    for path in sorted((root / "src").rglob("*.py")):
-        with path.open(encoding="utf-8") as file:
-            checker.append_stream(path.relative_to(root / "src").as_posix(), file)
+
+def _compared(text: str) -> list[tuple[int, str]]:
+    """The lines of a module that are compared with others', numbered, without space around them."""
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            left_out.update(range(node.lineno, node.body[0].lineno))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    code = (line.partition("  # ")[0].strip() for line in text.split("\n"))
     return [
-        (lines, sorted(f"{where.name}:{first + 1}" for where, first, _ in places))
-        for lines, places in checker._compute_sims()
+        (at, line)
+        for at, line in enumerate(code, 1)
+        if at not in left_out and not line.startswith("#") and any(map(str.isalnum, line))
     ]
 
 
