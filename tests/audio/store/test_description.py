@@ -75,7 +75,7 @@ def test_the_folder_is_told_as_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="^s: no feature store"):
+    with pytest.raises(DataError, match=r"^s: no feature store"):
         open_description("s")
 
 
@@ -111,7 +111,9 @@ def test_descriptors_without_pyarrow_are_refused_before_the_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     check_recipe(Recipe(("mel", "frames")))
-    with pytest.raises(MissingExtraError, match=r"Storing descriptors \(all but --what mel,fr") as c:
+    with pytest.raises(
+        MissingExtraError, match=r"Storing descriptors \(all but --what mel,fr"
+    ) as c:
         check_recipe(Recipe(("descriptors",)))
     assert "pyarrow" in str(c.value)
     assert "lab" in str(c.value)

@@ -85,15 +85,15 @@ def test_a_full_disk_is_said_with_the_way_on(number: int) -> None:
 
 
 def test_what_else_the_system_refuses_is_said() -> None:
-    with pytest.raises(DataError, match="^b: cannot be written: Permission denied$") as caught:
-        with told(Path("b")):
-            raise refuse(errno.EACCES)
+    says = r"^b: cannot be written: Permission denied$"
+    with pytest.raises(DataError, match=says) as caught, told(Path("b")):
+        raise refuse(errno.EACCES)
     assert not isinstance(caught.value, DiskSpaceError)
-    with pytest.raises(DataError, match="^b: cannot be written: strange$"), told(Path("b")):
+    with pytest.raises(DataError, match=r"^b: cannot be written: strange$"), told(Path("b")):
         raise OSError("strange")
-    with pytest.raises(DiskSpaceError, match="^as it was$"), told(Path("b")):
+    with pytest.raises(DiskSpaceError, match=r"^as it was$"), told(Path("b")):
         raise DiskSpaceError("as it was")  # an OSError as well, and ours
-    with pytest.raises(SplitError, match="^ours$"), told(Path("b")):
+    with pytest.raises(SplitError, match=r"^ours$"), told(Path("b")):
         raise SplitError("ours")
 
 

@@ -22,6 +22,7 @@ from genrescope.audio.store.journal import (
 )
 from genrescope.errors import DataError, DiskSpaceError
 
+
 @given(cut=st.integers(0, 100_000))
 @settings(max_examples=40, deadline=None)
 def test_a_journal_that_was_cut_off_holds_what_was_before(
@@ -44,8 +45,6 @@ def test_damage_inside_the_journal_is_an_error(filled: Path, tmp_path: Path) -> 
     (tmp_path / "manifest.jsonl").write_bytes(data)
     with pytest.raises(DataError, match="line 1 is damaged"):
         Journal.read(tmp_path)
-
-
 
 
 # --- lines -------------------------------------------------------------------

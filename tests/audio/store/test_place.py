@@ -139,7 +139,7 @@ def test_what_a_url_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(DataError, match="cannot be written: OSError: odd"):
         place.write("f", b"1")
     raised.pop(0)
-    with pytest.raises(DataError, match="^ours$"):
+    with pytest.raises(DataError, match=r"^ours$"):
         place.write("f", b"1")
 
 
@@ -155,5 +155,5 @@ def test_urls_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", wanting)
-    with pytest.raises(DataError, match="^s3://a: Install s3fs to access S3$"):
+    with pytest.raises(DataError, match=r"^s3://a: Install s3fs to access S3$"):
         Place("s3://a/")

@@ -13,7 +13,7 @@ import pytest
 from genrescope.audio.store.sources import CATALOGUE, Catalogue, find_tracks
 from genrescope.catalog.fma_prepare import prepare
 from genrescope.catalog.fma_simulate import simulate
-from genrescope.errors import DataError
+from genrescope.errors import DataError, TableError
 
 A = Catalogue(
     ("a", "b"), ("/m/a", "/m/b"), {"genre_top": ["Rock", None], "split": ["test", "x"]}, "folder"
@@ -207,7 +207,7 @@ def test_fma_by_subset_and_with_the_folder_of_its_sound(tmp_path: Path) -> None:
     assert set(find_tracks(made.metadata, audio=made.audio, subset="small").ids) <= set(whole.ids)
     with pytest.raises(DataError, match="nowhere: no such folder; give the unpacked fma_small"):
         find_tracks(made.metadata, audio=tmp_path / "nowhere")
-    with pytest.raises(DataError, match="subset"):
+    with pytest.raises(TableError, match="'tiny' is no subset"):
         find_tracks(made.metadata, audio=made.audio, subset="tiny")
 
 

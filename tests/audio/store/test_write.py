@@ -139,3 +139,195 @@ def test_too_little_room_is_said_at_once(
     assert not list((tmp_path / "s" / "parts").iterdir())
 
 
+# --- what a run says ---------------------------------------------------------
+
+
+def test_a_run_counts_what_it_did_and_tells_as_it_goes(copy: Path, tmp_path: Path) -> None:
+    out, told = tmp_path / "s", list[tuple[int, int, int]]()
+    done = fill(copy, out, report=lambda *numbers: told.append(numbers))
+    assert done == Summary(asked=N + 3, added=N, failed=3, rows=N, quarantined=3)
+    assert [row[:2] for row in told] == [(n, N + 3) for n in range(1, N + 4)]
+    assert [row[2] for row in told] == sorted(row[2] for row in told)
+    assert told[-1][2] == 3
+    write_tone(copy / "2b broken.wav", seed=40)
+    (copy / "0.wav").write_bytes(b"RIFF")
+    write_tone(copy / "4.wav", seed=41)
+    os.utime(copy / "1.wav")
+    catalogue = find_tracks(copy)
+    (copy / "3.wav").unlink()
+    again = extract(catalogue, out, how=Extraction(SHORT, batch=2), workers=0)
+    assert again == Summary(
+        asked=N + 3, added=1, replaced=1, kept=4, missing=1, waiting=2, failed=1, rows=N,
+        quarantined=3,
+    )  # fmt: skip
+    assert [len(part.ids) for part in FeatureStore.open(out).journal.parts] == [3, 2, 2, 0, 1, 1]
+
+
+def test_batches_are_parts(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch is 0; at least 1 track is committed at a time"):
+        Extraction(batch=0)
+    assert Extraction().batch == BATCH == 128
+    fill(copy, tmp_path / "s", recipe=Recipe(("mel",), seconds=1.0), batch=1)
+    parts = FeatureStore.open(tmp_path / "s").journal.parts
+    assert len(parts) == N + 3
+    assert sum(bool(part.ids) for part in parts) == N
+
+
+def test_a_store_keeps_its_recipe_without_being_told(copy: Path, tmp_path: Path) -> None:
+    recipe = Recipe(("mel",), seconds=2.0, dtype="float16")
+    fill(copy, tmp_path / "s", recipe=recipe)
+    write_tone(copy / "new.wav", seed=8)
+    assert extract(find_tracks(copy), tmp_path / "s", workers=0).added == 1
+    assert FeatureStore.open(tmp_path / "s").recipe == recipe
+    assert (tmp_path / "s" / "store.json").read_text().endswith("\n}\n")
+    only = find_tracks(copy).taken([0])
+    extract(only, tmp_path / "all", workers=0)
+    assert FeatureStore.open(tmp_path / "all").recipe == Recipe()
+
+
+def test_a_file_is_looked_at_where_any_of_its_marks_changed(copy: Path, tmp_path: Path) -> None:
+    fill(copy, tmp_path / "s", recipe=Recipe(("mel",), seconds=1.0))
+    read: list[str] = []
+
+    def noting(job: Job, *, recipe: Recipe) -> Extracted:
+        read.append(job.id)
+        return extract_file(job, recipe=recipe)
+
+    def again() -> list[str]:
+        read.clear()
+        fill(copy, tmp_path / "s", recipe=Recipe(("mel",), seconds=1.0), read=noting)
+        return list(read)
+
+    assert again() == []
+    os.chmod(copy / "1.wav", 0o600)  # its ctime alone
+    os.utime(copy / "silent.wav")  # of one in quarantine
+    (copy / "5b empty.mp3").unlink()
+    assert again() == ["1.wav", "silent.wav"]
+    assert again() == []
+    (copy / "silent.wav").rename(copy / "s2.wav")
+    assert again() == ["s2.wav"]
+    catalogue = Catalogue(("x",), (str(copy / "none.wav"),), {}, "folder")
+    extract(catalogue, tmp_path / "s", workers=0)
+    waiting = extract(catalogue, tmp_path / "s", workers=0)
+    assert (waiting.waiting, waiting.failed) == (1, 0)  # still nothing there
+    write_tone(copy / "none.wav", seed=2)
+    assert extract(catalogue, tmp_path / "s", workers=0).added == 1
+
+
+def test_an_id_may_move_to_a_file_whose_predecessor_is_gone(copy: Path, tmp_path: Path) -> None:
+    mel = Recipe(("mel",), seconds=1.0)
+    fill(copy, tmp_path / "s", recipe=mel)
+    write_tone(tmp_path / "other" / "1.wav", seed=77)
+    (copy / "1.wav").unlink()
+    done = fill(tmp_path / "other", tmp_path / "s", recipe=mel)
+    assert (done.asked, done.replaced, done.added) == (1, 1, 0)
+
+
+# --- what is refused ---------------------------------------------------------
+
+
+def test_what_is_no_place_for_a_store_is_said(music: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match="file: a file; a feature store is a folder, give another"):
+        fill(music, tmp_path / "file")
+    for name in ("z.txt", "b.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "file").unlink()
+    with pytest.raises(DataError, match=r"no feature store \(it holds b\.txt\); give a new folder"):
+        fill(music, tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["b.txt", "z.txt"]
+
+
+def test_what_a_killed_run_left_is_no_reason_to_refuse_a_folder(
+    music: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s" / "parts").mkdir(parents=True)
+    (tmp_path / "s" / "lock").write_bytes(b"")
+    (tmp_path / "s" / ".hidden").write_bytes(b"")
+    (tmp_path / "s" / ".store.json.part").write_bytes(b"half")
+    (tmp_path / "s" / "parts" / "000000.mel.npy").write_bytes(b"half")
+    only = find_tracks(music).taken([0])
+    extract(only, tmp_path / "s", how=Extraction(Recipe(("frames",))), workers=0)
+    assert sorted(os.listdir(tmp_path / "s")) == [
+        ".hidden", "catalogue.json", "lock", "manifest.jsonl", "parts", "quarantine.csv",
+        "store.json",
+    ]  # fmt: skip
+    assert sorted(os.listdir(tmp_path / "s" / "parts")) == [
+        "000000.frames.npy", "000000.mfcc.npy",
+    ]  # fmt: skip
+    assert (tmp_path / "s" / "quarantine.csv").read_bytes() == b"id,path,error,reason\r\n"
+
+
+@pytest.mark.parametrize(("spare", "enough"), [(0, True), (-1, False)])
+def test_the_room_that_is_asked_for(
+    spare: int, enough: bool, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What two tracks take, and 64 MiB that stay free."""
+    recipe = Recipe(("mel",), seconds=1.0)
+    free = 2 * recipe.row_bytes + (64 << 20) + spare
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    two = find_tracks(music).taken([0, 1])
+    if enough:
+        assert extract(two, tmp_path / "s", how=Extraction(recipe), workers=0).added == 2
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+        assert extract(two, tmp_path / "s", how=Extraction(recipe), workers=0).kept == 2
+    else:
+        with pytest.raises(DiskSpaceError) as caught:
+            extract(two, tmp_path / "s", how=Extraction(recipe), workers=0)
+        assert str(caught.value) == (
+            f"{tmp_path / 's'}: up to 67.1 MB will be needed, and 67.1 MB are free; free some "
+            "space, take fewer features with --what, or give another disk with --out"
+        )
+
+
+@pytest.mark.parametrize("wrong", ["shape", "kind"])
+def test_rows_of_another_shape_are_not_stored(wrong: str, music: Path, tmp_path: Path) -> None:
+    def odd(job: Job, *, recipe: Recipe) -> Extracted:
+        found = extract_file(job, recipe=recipe)
+        mel = found.arrays["mel"]
+        found.arrays["mel"] = mel[:, :-1] if wrong == "shape" else mel.astype(np.int8)
+        return found
+
+    said = r"mel is uint8 \(128, 43\), " if wrong == "shape" else r"mel is int8 \(128, 44\), "
+    with pytest.raises(DataError, match=said + r"and the recipe says uint8 \(128, 44\); please"):
+        fill(music, tmp_path / "s", recipe=Recipe(("mel",), seconds=1.0), read=odd)
+    assert os.listdir(tmp_path / "s" / "parts") == []
+
+
+def test_an_interrupt_leaves_what_was_committed_and_nothing_else(
+    music: Path, tmp_path: Path
+) -> None:
+    mel = Recipe(("mel",), seconds=1.0)
+
+    def stop(done: int, total: int, failed: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(music, tmp_path / "s", recipe=mel, report=stop)
+    assert len(FeatureStore.open(tmp_path / "s")) == 3
+
+    def interrupted(job: Job, *, recipe: Recipe) -> Extracted:
+        if job.id == "6.wav":
+            raise KeyboardInterrupt
+        return extract_file(job, recipe=recipe)
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(music, tmp_path / "s", recipe=mel, read=interrupted)
+    found = verify(tmp_path / "s")
+    assert found.whole
+    assert len(FeatureStore.open(tmp_path / "s")) < N
+    fill(music, tmp_path / "s", recipe=mel)
+    assert len(FeatureStore.open(tmp_path / "s")) == N
+    assert verify(tmp_path / "s").notes == ()
+
+
+def test_a_store_of_partitions_is_filled_otherwise(music: Path, tmp_path: Path) -> None:
+    fill(music, tmp_path / "s", recipe=Recipe(("mel",), seconds=1.0))
+    path = tmp_path / "s" / "store.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2', 1))
+    with pytest.raises(
+        DataError, match="a store of partitions, which --cluster, --scheduler or --partitions fill"
+    ):
+        fill(music, tmp_path / "s")
