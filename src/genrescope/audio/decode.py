@@ -409,7 +409,7 @@ def _open_ffmpeg(path: str, fd: int, refusal: SourceError) -> Source:
     from genrescope.audio.pyav import FfmpegSource
 
     try:
-        return FfmpegSource(fd, path)
+        return FfmpegSource(fd)
     except SourceError as error:
         reason = f"libsndfile: {refusal}; ffmpeg: {error}"
         head = read_at(fd, 16, 0)

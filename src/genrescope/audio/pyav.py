@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -38,8 +39,6 @@ class FfmpegSource:
     ----------
     fd : int
         Descriptor of the file; it stays the caller's to close.
-    path : str
-        Its name, needed where descriptors cannot be handed over (Windows).
 
     Raises
     ------
@@ -49,13 +48,13 @@ class FfmpegSource:
 
     name = "ffmpeg"
 
-    def __init__(self, fd: int, path: str) -> None:
+    def __init__(self, fd: int) -> None:
         import av
         from av.audio.plane import AudioPlane
 
         self._av: Any = av
         self._plane: Any = AudioPlane
-        self._fd, self._path = fd, path
+        self._fd = fd
         self._container: Any = None
         self._try_open()
 
@@ -74,11 +73,14 @@ class FfmpegSource:
     def _open(self) -> None:
         # The name of a descriptor tells FFmpeg nothing, so that only the content decides what
         # the file is; and a playlist inside may open neither other files nor addresses.
-        where, protocol = ("fd:", "fd") if os.name == "posix" else (self._path, "file")
-        options = {"protocol_whitelist": protocol}
-        if protocol == "fd":
+        options = {"protocol_whitelist": "fd"}
+        where: Any = "fd:"
+        if os.name == "posix":
             os.lseek(self._fd, 0, os.SEEK_SET)
             options["fd"] = str(self._fd)
+        else:  # through Python: were the name given, "file" would have to be allowed to all
+            where = io.FileIO(self._fd, closefd=False)
+            where.seek(0)
         try:
             self._container = self._av.open(where, options=options, metadata_errors="replace")
         except TypeError:  # PyAV 19 reads any bytes as metadata, unasked
