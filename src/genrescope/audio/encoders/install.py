@@ -115,15 +115,26 @@ def _others_installed() -> list[KnownEncoder]:
     """Graphs and hub models in the cache."""
     found = []
     own = {encoder_folder(name) for name in musicnn.MODELS}
-    for about in sorted(encoders_folder().glob(f"[!.]*/{ABOUT}")):
-        if about.parent in own:
+    for folder, said in _installed():
+        try:
+            name, text, licence = str(said["name"]), str(said["about"]), str(said["licence"])
+        except KeyError:
             continue
+        if folder not in own:
+            found.append(KnownEncoder(name, text, licence, _size(folder), True, ""))
+    return found
+
+
+def _installed() -> list[tuple[Path, dict[str, Any]]]:
+    """What is in the cache, and what it says of itself; a folder that is damaged is left out."""
+    found = []
+    for about in sorted(encoders_folder().glob(f"[!.]*/{ABOUT}")):
         try:
             said = json.loads(about.read_text("utf-8"))
-            name, text, licence = str(said["name"]), str(said["about"]), str(said["licence"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError):
             continue
-        found.append(KnownEncoder(name, text, licence, _size(about.parent), True, ""))
+        if isinstance(said, dict):
+            found.append((about.parent, said))
     return found
 
 
@@ -195,10 +206,9 @@ def remove_encoder(name: str) -> Path:
         raise DataError(f"encoder {name}: is a part of genrescope and cannot be removed")
     folder = encoder_folder(name)
     if not remove_folder(folder):
-        for about in encoders_folder().glob(f"[!.]*/{ABOUT}"):  # graphs are kept by their hash
-            said = json.loads(about.read_text("utf-8"))
-            if said.get("name") == name and remove_folder(about.parent):
-                return about.parent
+        for kept, said in _installed():  # graphs are kept by their hash
+            if said.get("name") == name and remove_folder(kept):
+                return kept
         raise DataError(
             f"encoder {name}: is not installed; `genrescope encoders list` says which are"
         )
