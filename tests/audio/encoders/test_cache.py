@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -21,9 +20,9 @@ from genrescope.errors import DataError
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
-    yield tmp_path / "genrescope" / "encoders"
+    return tmp_path / "genrescope" / "encoders"
 
 
 def test_encoders_are_in_the_cache_folder_of_the_user(cache: Path) -> None:
@@ -61,8 +60,7 @@ def test_a_folder_that_is_not_completed_leaves_the_old_one(cache: Path) -> None:
     with new_folder(folder) as part:
         (part / "a").write_bytes(b"1")
     with pytest.raises(ZeroDivisionError), new_folder(folder) as part:
-        (part / "b").write_bytes(b"2")
-        raise ZeroDivisionError
+        (part / "b").write_bytes(bytes(1 // 0))
     with pytest.raises(DataError, match=r"^ours$"), new_folder(folder):
         raise DataError("ours")
     assert [path.name for path in folder.iterdir()] == ["a"]

@@ -46,12 +46,12 @@ def test_whole_rows_of_as_many_windows_as_asked_for(long: np.ndarray, tmp_path: 
     for count in (None, 2):
         wanted = frames.describe_samples(long, sr=SR, n_windows=count or 5)
         in_memory = front_end.describe_samples(long, sr=SR, n_windows=count)
-        from_file = front_end.describe_file(path, n_windows=count)
-        assert len(wanted.features) == (count or 5)
         np.testing.assert_array_equal(in_memory.features, wanted.features)
-        np.testing.assert_array_equal(from_file.features, wanted.features)
-        assert in_memory.offsets.tolist() == from_file.offsets.tolist()
-    assert front_end.n_features == wanted.features.shape[1] == frames.N_FEATURES
+        of_file = frames.describe_file(path, n_windows=count or 5)
+        from_file = front_end.describe_file(path, n_windows=count)
+        np.testing.assert_array_equal(from_file.features, of_file.features)
+        assert len(from_file.features) == len(in_memory.features) == (count or 5)
+    assert front_end.n_features == in_memory.features.shape[1] == frames.N_FEATURES
 
 
 def test_the_card_section_is_a_copy() -> None:
