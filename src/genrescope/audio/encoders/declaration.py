@@ -118,7 +118,9 @@ def check_declaration(said: Any, *, where: str) -> dict[str, Any]:
         return DataError(f"{where}: key {key} is {found!r:.60}, expected {rule}")
 
     if not isinstance(said, dict):
-        raise DataError(f"{where}: holds no JSON object; genrescope.audio.encoders.graph has one")
+        raise DataError(
+            f"{where}: holds no JSON object; genrescope.audio.encoders.declaration has an example"
+        )
     if said.get("format") != DECLARATION_FORMAT:
         raise refuse("format", said.get("format"), str(DECLARATION_FORMAT))
     if not isinstance(said.get("version"), str | int):
