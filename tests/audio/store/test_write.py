@@ -160,7 +160,7 @@ def test_a_run_counts_what_it_did_and_tells_as_it_goes(copy: Path, tmp_path: Pat
         asked=N + 3, added=1, replaced=1, kept=4, missing=1, waiting=2, failed=1, rows=N,
         quarantined=3,
     )  # fmt: skip
-    assert [len(part.ids) for part in FeatureStore.open(out).journal.parts] == [3, 2, 2, 0, 1, 1]
+    assert [len(part.ids) for part in FeatureStore.open(out).journal.parts] == [3, 2, 2, 0, 0, 2]
 
 
 def test_batches_are_parts(copy: Path, tmp_path: Path) -> None:
