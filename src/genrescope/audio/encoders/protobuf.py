@@ -48,7 +48,7 @@ def read_varint(data: bytes | memoryview, start: int) -> tuple[int, int]:
     value = 0
     for place, byte in enumerate(data[start : start + 10]):
         value |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
+        if byte < 0x80 and value < 1 << 64:
             return value, start + place + 1
     raise DataError(f"byte {start}: a number does not end; the file is damaged")
 
