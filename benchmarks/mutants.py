@@ -39,8 +39,11 @@ CORE = (  # what must not be wrong
     "learn/evaluate.py",
     "learn/calibrate.py",
     "apps/journal.py",
+    "apps/journal_rows.py",
     "apps/safe_write.py",
+    "apps/rewriting.py",
     "apps/tagger.py",
+    "apps/undoing.py",
     "apps/genre_policy.py",
     "catalog/splits.py",
 )
