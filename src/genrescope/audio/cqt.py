@@ -149,7 +149,7 @@ def _plan(sr: float, tuning: float, hop_length: int, n_octaves: int) -> _Plan:
     if reach > sr / 2:
         raise AudioUnsupportedError(
             f"its sampling rate is {sr:g} Hz, and the highest of {n_octaves} octaves of notes "
-            f"needs at least {2 * reach:.0f} Hz; use a recording at 11025 Hz or more"
+            f"needs at least {math.ceil(2 * reach)} Hz; use a recording at 11025 Hz or more"
         )
     early = max(0, math.ceil(math.log2(sr / 2 / reach)) - 2)
     twos = (hop_length & -hop_length).bit_length() - 1
