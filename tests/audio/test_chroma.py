@@ -22,9 +22,11 @@ def test_octaves_are_summed(bins: int) -> None:
     np.testing.assert_allclose(chroma.chroma_of_notes(NOTES, bins_per_octave=bins), theirs, 1e-5)
 
 
-def test_bins_must_make_an_octave() -> None:
-    with pytest.raises(ValueError, match="bins_per_octave is 10; give a multiple of 12"):
-        chroma.chroma_of_notes(NOTES, bins_per_octave=10)
+@pytest.mark.parametrize("bins", [10, 0, -12, 6, 18])
+def test_bins_must_make_an_octave(bins: int) -> None:
+    with pytest.raises(ValueError) as error:
+        chroma.chroma_of_notes(NOTES, bins_per_octave=bins)
+    assert str(error.value) == f"bins_per_octave is {bins}; give a multiple of 12"
 
 
 @pytest.mark.parametrize("count", [1, 30, 200])
@@ -34,6 +36,14 @@ def test_cens(count: int) -> None:
     np.testing.assert_allclose(
         chroma.chroma_cens(chroma.chroma_of_notes(some)), theirs, rtol=1e-5, atol=1e-7
     )
+
+
+def test_what_is_made_of_notes_is_float32() -> None:
+    classes = chroma.chroma_of_notes(NOTES)
+    assert classes.dtype == chroma.chroma_cens(classes).dtype == np.float32
+    assert chroma.normalise(classes, order=2).dtype == np.float32
+    assert chroma.chroma_filters(22_050, n_fft=512).dtype == np.float32
+    assert chroma.tonnetz(classes).dtype == np.float64
 
 
 def test_tonnetz() -> None:

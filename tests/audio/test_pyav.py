@@ -221,6 +221,7 @@ def test_what_is_refused_says_why(opened: Opener) -> None:
     asf = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
     cases: list[tuple[bytes, type[SourceError], str]] = [
         (video(), SourceForeignError, "it holds video, no audio"),
+        (b";FFMETADATA1\ntitle=a\n", SourceForeignError, "it holds nothing, no audio"),
         (b"text " * 999, SourceError, "Invalid data found when processing input"),
         (wav[:20] + b"\x34\x12" + wav[22:], SourceError, "no decoder for what it holds"),
         (asf + bytes(5000), SourceError, "Invalid data found when processing input"),

@@ -144,6 +144,9 @@ def test_windows_are_encoded_so_many_at_once(
 ) -> None:
     how = {} if at_once is None else {"at_once": at_once}
     y = ramp(200.0) / 200
+    plain = Loudest()
+    describe_windows(Sound("a", reader(y), SR, 200.0), plain, n_windows=5, **how)
+    assert [len(lengths) for lengths in plain.lengths] == batches
     sf.write(tmp_path / "a.wav", y, SR, subtype="FLOAT")
     of_samples, of_file = Loudest(), Loudest()
     first = describe_samples(y, of_samples, sr=SR, n_windows=5, **how)
