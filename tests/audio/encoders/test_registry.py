@@ -88,24 +88,111 @@ def test_a_missing_one_says_how_to_have_it(
         find_front_end(section, where="B")
 
 
+def refusal(section: dict[str, Any], **where: str) -> str:
+    with pytest.raises(BundleError) as refused:
+        find_front_end(section, **where)
+    return str(refused.value)
+
+
+WAY_OUT = "install the version of genrescope that the bundle was made with, or train it again"
+
+
 def test_a_card_is_compared_with_what_is_here() -> None:
     section = through_json(combine(["frames"]).card_section())
-    said = section["parameters"]["encoders"][0]
-    for changes, words in (
-        ({"version": 2}, "frames version 2"),
-        ({"n_features": 5}, "with 5 features"),
-        ({"parameters": {**said["parameters"], "top_hz": 9000.0}}, r"top_hz = 9000\.0"),
+    (said,) = section["parameters"]["encoders"]
+
+    def with_encoder(**changes: Any) -> dict[str, Any]:
+        return {**section, "parameters": {"encoders": [{**said, **changes}]}}
+
+    for changes, needed in (
+        ({"version": 2}, "version 2 with 2872 features"),
+        ({"n_features": 5}, "version 1 with 5 features"),
     ):
-        other = {**section, "parameters": {"encoders": [{**said, **changes}]}}
-        with pytest.raises(BundleError, match=words):
-            find_front_end(other)
-    for parameters in ({}, {"encoders": []}, {"encoders": [{"name": "frames"}]}):
-        with pytest.raises(BundleError, match="does not list encoders"):
-            find_front_end({**section, "parameters": parameters})
-    with pytest.raises(BundleError, match="needs the front end frames version 7"):
-        find_front_end({**frames.FRONT_END, "version": 7})
-    with pytest.raises(BundleError, match="needs the front end spectra"):
-        find_front_end({**frames.FRONT_END, "name": "spectra"})
+        assert refusal(with_encoder(**changes)) == (
+            f"the bundle: needs the encoder frames {needed}, this genrescope has frames version 1 "
+            f"with 2872; {WAY_OUT}"
+        )
+    parameters = said["parameters"]
+    for changed, value, here in (("top_hz", 9000.0, parameters["top_hz"]), ("extra", 1, None)):
+        assert refusal(with_encoder(parameters={**parameters, changed: value}), where="B") == (
+            f"B: was trained on the encoder frames with {changed} = {value}, the one here has "
+            f"{here}; install the same one, or train the bundle again"
+        )
+    # What a newer encoder says beyond that does no harm.
+    fewer = {key: parameters[key] for key in list(parameters)[1:]}
+    assert find_front_end(with_encoder(parameters=fewer)).n_features == 2872
+
+
+def test_a_card_that_is_damaged_says_what_it_should_list() -> None:
+    section = through_json(combine(["frames"]).card_section())
+    (said,) = section["parameters"]["encoders"]
+    for encoders in (
+        ..., None, [], {}, "frames", ["frames"], [said, 5],
+        *([{key: value for key, value in said.items() if key != left}] for left in
+          ("name", "version", "n_features", "parameters")),
+        [{**said, "name": 5}], [{**said, "parameters": []}], [said, {**said, "name": None}],
+    ):  # fmt: skip
+        parameters = {} if encoders is ... else {"encoders": encoders}
+        assert refusal({**section, "parameters": parameters}, where="B") == (
+            "B: key front_end.parameters.encoders does not list encoders with name, version, "
+            "n_features, parameters; the card was damaged: get the bundle again"
+        )
+
+
+def test_another_front_end_is_refused() -> None:
+    for changes, needed in (
+        ({"version": 7}, "frames version 7 with 20192 features"),
+        ({"name": "spectra"}, "spectra version 1 with 20192 features"),
+        ({"n_features": 3}, "frames version 1 with 3 features"),
+    ):
+        assert refusal({**frames.FRONT_END, **changes}) == (
+            f"the bundle: needs the front end {needed}, this genrescope has frames version 1 with "
+            f"20192; {WAY_OUT}"
+        )
+    section = through_json(combine(["frames"]).card_section())
+    assert refusal({**section, "version": 2}, where="B") == (
+        "B: needs the front end encoders version 2 with 2872 features, this genrescope has "
+        f"encoders version 1; {WAY_OUT}"
+    )
+    assert refusal({**section, "n_features": 9}, where="B") == (
+        "B: needs the front end encoders version 1 with 9 features, this genrescope has encoders "
+        f"version 1 with 2872; {WAY_OUT}"
+    )
+
+
+def test_an_encoder_that_is_not_here_is_told_with_its_own_words() -> None:
+    said = {"name": "vggish", "version": 1, "n_features": 1, "parameters": {}}
+    section = {
+        "name": "encoders", "version": 1, "n_features": 1, "parameters": {"encoders": [said]},
+    }  # fmt: skip
+    assert refusal(section) == f"the bundle: needs the encoder vggish; {NO_SUCH}"
+
+
+NO_SUCH = (
+    "encoder vggish: there is none of that name; `genrescope encoders list` names those there are "
+    "(frames, hf, musicnn, onnx, passt)"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vggish", NO_SUCH),
+        ("frames:all", "encoder frames:all: frames has no variants; name it frames"),
+        (
+            "musicnn:big",
+            "encoder musicnn:big: there is musicnn, musicnn:MTT; name one of them",
+        ),
+        ("onnx", "encoder onnx: name the graph, as onnx:PATH"),
+        ("onnx:", "encoder onnx:: name the graph, as onnx:PATH"),
+        ("passt:x", "encoder passt:x: expected hf:OWNER/REPOSITORY@COMMIT, with the 40 hexadecimal "
+         "digits of a commit or the name of a tag"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_none_says_which_there_are(name: str, words: str) -> None:
+    with pytest.raises(DataError) as refused:
+        get_encoder(name)
+    assert str(refused.value) == words
 
 
 def test_a_graph_is_found_by_its_hash_after_it_moved(home: Path, tmp_path: Path) -> None:
