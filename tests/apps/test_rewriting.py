@@ -138,15 +138,17 @@ def test_a_copy_that_differs_elsewhere_is_thrown_away(
 def test_tags_that_are_turned_into_another_version_are_compared_as_they_read(
     song: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = ID3(song).version[1]
-    other = 3 if found == 4 else 4
-    rewrite(journal, song, how={"id3_version": other})
-    assert ID3(song).version[1] == other
+    tags = ID3(song)
+    for name in ("TDRC", "TSOP"):  # which the older version cannot hold
+        tags.delall(name)
+    tags.save(song)
+    rewrite(journal, song, how={"id3_version": 3})
+    assert ID3(song, translate=False).version[1] == 3
     assert read_genre_field(song).values == ("Folk",)
     answers = iter("abcdefgh")
     monkeypatch.setattr(Scan, "as_read", lambda self, **_: next(answers))
     with pytest.raises(TagError, match="read otherwise"):
-        rewrite(journal, song, new=("Jazz",), how={"id3_version": found})
+        rewrite(journal, song, new=("Jazz",), how={"id3_version": 4})
 
 
 def test_tags_that_mutagen_does_not_know_are_not_compared_by_it(
