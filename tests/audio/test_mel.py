@@ -76,8 +76,10 @@ def test_mfcc_matrix_is_librosas() -> None:
 
 
 def test_nothing_has_no_spectrum() -> None:
-    with pytest.raises(AudioTooShortError, match="0 samples"):
+    with pytest.raises(AudioTooShortError) as error:
         mel.mel_spectrogram(np.empty(0, np.float32), sr=44_100)
+    assert str(error.value) == "0 samples, at least 1 is needed for a spectrum"
+    assert mel.mel_spectrogram(np.ones(1, np.float32), sr=44_100).shape == (128, 1)
 
 
 def test_the_cached_bank_cannot_be_changed() -> None:
@@ -112,3 +114,51 @@ def test_bands_are_the_product_with_the_bank(n_mels: int) -> None:
     np.testing.assert_allclose(
         mel.mel_bands(power, sr=22_050, n_fft=2048, n_mels=n_mels), dense, rtol=1e-5, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("n_fft", [256, 743])
+def test_windows_that_reach_outside_read_zeros(n_fft: int) -> None:
+    y = np.random.default_rng(0).normal(size=900).astype(np.float32)
+    centres = np.array([-2_000, -n_fft // 2, -3, 0, 100, 450, 899, 900 + n_fft // 2, 9_000])
+    padded = np.pad(y.astype(np.float64), 3_000)
+    hann = librosa.filters.get_window("hann", n_fft)
+    for given_, start in zip(
+        mel.power_frames(y, centres, n_fft=n_fft), centres - n_fft // 2 + 3_000, strict=True
+    ):
+        frame = padded[start : start + n_fft] if start + n_fft <= len(padded) else np.zeros(n_fft)
+        want = np.abs(np.fft.rfft(frame * hann)) ** 2
+        np.testing.assert_allclose(given_, want, rtol=1e-3, atol=1e-4)
+
+
+def test_more_frames_than_are_transformed_at_once() -> None:
+    y = np.random.default_rng(0).normal(size=5_000).astype(np.float32)
+    centres = np.arange(600) * 8
+    power = mel.power_frames(y, centres, n_fft=64)
+    assert power.shape == (600, 33)
+    assert power.dtype == np.float32
+    one_by_one = [mel.power_frames(y, centres[k : k + 1], n_fft=64)[0] for k in range(0, 600, 50)]
+    np.testing.assert_allclose(power[::50], one_by_one, rtol=1e-4, atol=1e-6)
+
+
+def test_decibels_have_a_floor() -> None:
+    power = np.array([100.0, 1.0, 0.5, 1e-10, 1e-11, 0.0], np.float32)
+    db = mel.power_to_db(power)
+    assert db.dtype == np.float32
+    np.testing.assert_allclose(db, [20.0, 0.0, -3.0103, -100.0, -100.0, -100.0], atol=1e-4)
+    np.testing.assert_allclose(mel.power_to_db(power, floor=0.1)[2:4], [-3.0103, -10.0], atol=1e-4)
+
+
+def test_bands_are_128_unless_told_otherwise() -> None:
+    power = np.random.default_rng(0).gamma(0.5, size=(3, 1025)).astype(np.float32)
+    bands = mel.mel_bands(power, sr=22_050, n_fft=2048)
+    assert bands.dtype == np.float32
+    np.testing.assert_allclose(
+        bands, power @ librosa.filters.mel(sr=22_050, n_fft=2048).T, rtol=1e-4, atol=1e-9
+    )
+
+
+def test_the_mel_scale_is_slaneys() -> None:
+    hz = np.array([0.0, 66.7, 999.0, 1000.0, 1001.0, 6_400.0, 22_050.0])
+    np.testing.assert_allclose(mel.hz_to_mel(hz), librosa.hz_to_mel(hz), rtol=1e-9)
+    scale = np.array([0.0, 1.0, 14.9, 15.0, 15.1, 42.0, 60.0])
+    np.testing.assert_allclose(mel.mel_to_hz(scale), librosa.mel_to_hz(scale), rtol=1e-9)

@@ -48,6 +48,30 @@ def test_rolloff_to_the_bin(sr: int, n_fft: int) -> None:
     )
 
 
+@pytest.mark.parametrize("at", [0, 10, 31, 32, 33, 63, 64, 127])
+def test_rolloff_is_reached_when_exactly_85_percent_are(at: int) -> None:
+    frames = np.zeros((2, 129), np.float32)
+    frames[:, at] = np.float32(0.85)
+    frames[:, 128] = 1 - np.float32(0.85)
+    assert (frames.sum(axis=1) == 1).all()
+    ours = spectral.rolloff(frames, sr=256, n_fft=256)
+    assert ours.tolist() == [at, at]
+    theirs = librosa.feature.spectral_rolloff(S=frames.T, sr=256)[0]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rolloff_adds_up_as_roundly_as_librosa() -> None:
+    """What is less than half of the last digit of the sum adds nothing, however often."""
+    frames = np.zeros((3, 129), np.float32)
+    frames[:, 0] = 1
+    frames[:, 1:32] = 5e-8
+    frames[:, 100] = 1 / 0.85 - 1 + np.array([[0.0], [3e-7], [8e-7]])[:, 0]
+    np.testing.assert_array_equal(
+        spectral.rolloff(frames, sr=256, n_fft=256),
+        librosa.feature.spectral_rolloff(S=frames.T, sr=256)[0],
+    )
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     hnp.arrays(
@@ -88,3 +112,21 @@ def test_zero_crossings(y: np.ndarray) -> None:
     ours = spectral.zero_crossings(y, frame_length=128, hop_length=32)
     theirs = librosa.feature.zero_crossing_rate(y, frame_length=128, hop_length=32)[0]
     np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+def test_frames_of_zero_crossings_are_the_usual_ones_unless_told_otherwise() -> None:
+    y = np.random.default_rng(0).normal(size=5_000).astype(np.float32)
+    ours = spectral.zero_crossings(y)
+    assert ours.dtype == np.float64
+    np.testing.assert_allclose(ours, librosa.feature.zero_crossing_rate(y)[0], atol=1e-12)
+
+
+def test_contrast_has_a_range_of_80_db_below_the_loudest_peak_and_the_loudest_valley() -> None:
+    extremes = np.full((2, 7, 3), 1e-3, np.float32)
+    extremes[0, 0, 0] = 1e6
+    extremes[1, 1, 0] = 1e-12
+    ratio = spectral.contrast(extremes)
+    assert ratio.shape == (7, 3)
+    assert ratio[0, 0] == pytest.approx(90.0, abs=1e-4)
+    assert ratio[1, 0] == pytest.approx(80.0, abs=1e-4)  # nothing lies below -100 dB
+    np.testing.assert_allclose(ratio[2:], 10.0, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,50 @@ def test_an_odd_window_has_its_last_frame() -> None:
     assert stft.magnitude_spectrogram(y, n_fft=75, hop_length=100).shape == (38, 4)
 
 
+def test_blocks_are_of_the_usual_window_and_step_unless_told_otherwise() -> None:
+    y = np.random.default_rng(0).normal(size=512 * 300).astype(np.float32)
+    blocks = [(first, part.copy()) for first, part in stft.magnitude_blocks(y)]
+    assert [(first, part.shape) for first, part in blocks] == [(0, (256, 1025)), (256, (45, 1025))]
+    whole = np.concatenate([part for _, part in blocks]).T
+    assert whole.dtype == np.float32
+    np.testing.assert_array_equal(whole, np.abs(librosa.stft(y)))
+
+
+def test_samples_are_one_row_of_float32_and_copied_only_to_be_so() -> None:
+    y = np.random.default_rng(0).normal(size=9)
+    single = y.astype(np.float32)
+    assert stft.checked_samples(single) is single
+    assert stft.checked_samples(y).dtype == np.float32
+    np.testing.assert_array_equal(stft.checked_samples(y), single)
+    np.testing.assert_array_equal(stft.checked_samples(y.tolist()), single)
+    assert len(stft.checked_samples(y, at_least=9)) == 9
+
+
 def test_what_has_no_spectrum() -> None:
-    with pytest.raises(AudioTooShortError, match="0 samples"):
+    with pytest.raises(AudioTooShortError) as short:
         stft.magnitude_spectrogram(np.empty(0, np.float32))
-    for bad in (np.nan, np.inf, -np.inf, 1e300):
-        with pytest.raises(AudioNotFiniteError):
-            stft.magnitude_spectrogram(np.array([0.0, bad, 0.0]))
-    with pytest.raises(ValueError, match=r"shape \(2, 9\)"):
-        stft.magnitude_spectrogram(np.zeros((2, 9), np.float32))
-    with pytest.raises(ValueError, match="int64"):
-        stft.magnitude_spectrogram(np.arange(9))
+    assert str(short.value) == "0 samples, at least 1 are needed; take a longer piece"
+    with pytest.raises(AudioTooShortError, match="8 samples, at least 9 are"):
+        stft.checked_samples(np.zeros(8), at_least=9)
+    for bad in (np.nan, np.inf, -np.inf, 1e300, -1e300):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # the error below is enough
+            with pytest.raises(AudioNotFiniteError) as not_finite:
+                stft.magnitude_spectrogram(np.array([0.0, bad, 0.0]))
+        assert str(not_finite.value) == (
+            "NaN or infinite samples; only finite ones mean sound. Export the sound again from "
+            "where it was made."
+        )
+    for wrong, what in (
+        (np.zeros((2, 9), np.float32), "float32 of shape (2, 9)"),
+        (np.zeros((1, 9), np.float32), "float32 of shape (1, 9)"),
+        (np.array(1.0), "float64 of shape ()"),
+        (np.arange(9), "int64 of shape (9,)"),
+        (np.zeros(9, np.complex64), "complex64 of shape (9,)"),
+    ):
+        with pytest.raises(ValueError) as error:
+            stft.magnitude_spectrogram(wrong)
+        assert str(error.value) == (
+            f"y is {what}; it must be one row of floats, full scale 1.0: average the channels, "
+            "divide integers by their largest value"
+        )

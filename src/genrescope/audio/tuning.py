@@ -34,8 +34,8 @@ class Peaks:
         self._hz_per_bin = float(sr), n_fft
         bins = np.fft.rfftfreq(n_fft, 1.0 / sr)
         inside = np.flatnonzero((bins >= _LOW_HZ) & (bins < min(_HIGH_HZ, sr / 2)))
-        # A peak has a neighbour on both sides.
-        self._low = max(1, int(inside[0])) if len(inside) else 1
+        # A peak has a neighbour on both sides; the lowest bin, 0 Hz, is never inside.
+        self._low = int(inside[0]) if len(inside) else 1
         self._high = min(len(bins) - 1, int(inside[-1]) + 1) if len(inside) else 1
         self._hz: list[FloatArray] = []
         self._heights: list[FloatArray] = []
