@@ -115,10 +115,14 @@ def test_any_length(n: int) -> None:
     assert_same_series(some_music(44_100, 4.0)[5000 : 5000 + n], 44_100)
 
 
-def test_a_long_piece_is_described_in_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [300, 344, 345])
+def test_a_long_piece_is_described_in_less_memory(
+    monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Whether the powers of its 345 frames are kept or made again."""
     y = some_music(44_100, 4.0)
     whole = fma_descriptors(y, sr=44_100)
-    monkeypatch.setattr(descriptors, "_KEPT", 300)
+    monkeypatch.setattr(descriptors, "_KEPT", kept)
     np.testing.assert_allclose(fma_descriptors(y, sr=44_100), whole, rtol=1e-5, atol=1e-6)
 
 

@@ -183,7 +183,7 @@ def mel_frames(y: FloatArray, *, sr: int, exact: bool = False) -> npt.NDArray[np
         top = float(sampled.max())
         return _quantise(sampled, top=top, low=top - RANGE_DB)
     hop = HOP * sr / REFERENCE_HZ
-    if hop.is_integer() and sr == REFERENCE_HZ:
+    if sr == REFERENCE_HZ:
         whole = power_to_db(mel_spectrogram(y, sr=sr, n_fft=N_FFT, hop_length=HOP, n_mels=N_BANDS))
     else:
         every = np.round(np.arange(1 + int(len(y) / hop)) * hop).astype(np.int64)
