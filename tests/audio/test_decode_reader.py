@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soxr
 
-from genrescope.audio import decode
+from genrescope.audio import decode, sndfile
 from genrescope.audio.decode import AudioInfo, audio_info, open_audio, read_audio
+from genrescope.audio.source import SourceError
 from genrescope.errors import (
     AudioCorruptError,
     AudioEmptyError,
@@ -237,6 +238,50 @@ def test_what_libsndfile_gives_up_ffmpeg_goes_on_with(tmp_path: Path) -> None:
         assert SR < len(got) < 4 * SR
         np.testing.assert_allclose(got[:SR], y[:SR], atol=2**-15)
         np.testing.assert_allclose(got[-SR:], y[-SR:], atol=2**-15)
+
+
+CORRUPT = (
+    "it begins like audio but cannot be decoded ({}). It may be damaged or incomplete: "
+    "copy or download it again."
+)
+
+
+class Failing:
+    """A second decoder that is not what the first one was."""
+
+    name, format, n_samples, exact = "ffmpeg", "a/b", None, False
+
+    def __init__(self, sr: int, channels: int) -> None:
+        self.sr, self.channels = sr, channels
+        self.closed = False
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        raise SourceError("no more")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("sr", "channels", "reason"),
+    [(48_000, 2, "torn"), (SR, 1, "torn"), (SR, 2, "no more")],
+)
+def test_a_second_decoder_must_agree_with_the_first_and_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sr: int, channels: int, reason: str
+) -> None:
+    second = Failing(sr, channels)
+
+    def torn(*_: object) -> np.ndarray:
+        raise SourceError("torn")
+
+    path = written(tmp_path, encode(music(0.2), SR))
+    with open_audio(path) as audio:
+        monkeypatch.setattr(sndfile.SndfileSource, "read", torn)
+        monkeypatch.setattr(decode, "_open_ffmpeg", lambda *_: second)
+        with pytest.raises(AudioCorruptError) as error:
+            audio.read()
+    assert str(error.value) == f"{path}: " + CORRUPT.format(reason)
+    assert second.closed
 
 
 def test_a_suffix_tells_of_frames_behind_garbage(tmp_path: Path) -> None:
