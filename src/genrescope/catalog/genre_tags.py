@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import struct
@@ -46,6 +47,7 @@ _T = TypeVar("_T")
 
 _CHUNK = 1 << 20
 _GENRE_KEYS = ("tcon", "genre", "\xa9gen", "wm/genre")
+_ENCODING = re.compile(r"encoding=<Encoding\.\w+: \d+>, ")  # as mutagen shows a frame
 _APE_FAMILY = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"tBaK", b"OFR ")
 _REFUSED = {
     b"\x1aE\xdf\xa3": "Matroska",
@@ -158,7 +160,8 @@ class Scan:
         tags = opened.tags
         for key in () if tags is None else dict.fromkeys(tags.keys()):
             if key.lower() not in _GENRE_KEYS:
-                found[key] = _short(repr(tags[key]))
+                # The letters that a text is written in differ between versions of ID3.
+                found[key] = _short(_ENCODING.sub("", repr(tags[key])))
         for n, picture in enumerate(getattr(opened, "pictures", ())):
             found[f"picture {n}"] = _short(repr(picture.write()))
         return found
