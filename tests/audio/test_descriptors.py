@@ -70,7 +70,7 @@ def assert_same_series(
 
 @pytest.mark.parametrize("convention", ["fma", "librosa"])
 def test_real_music_is_described_as_by_librosa(fma_clips: list[Path], convention: str) -> None:
-    for path in fma_clips[:: 1 if convention == "fma" else 4]:
+    for path in fma_clips[:: 2 if convention == "fma" else 5]:
         y, sr = read_audio(path)
         ours = fma_descriptors(y, sr=sr, convention=convention)
         series = fma_by_librosa.series(y, sr, convention=convention)

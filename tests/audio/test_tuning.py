@@ -18,7 +18,7 @@ librosa = pytest.importorskip("librosa", reason="librosa is the reference")
 
 
 def test_real_music(fma_clips: list[Path]) -> None:
-    for path in fma_clips:
+    for path in fma_clips[::3]:
         y, sr = read_audio(path, duration=10.0)
         magnitudes = magnitude_spectrogram(y)
         assert estimate_tuning(magnitudes, sr=sr) == librosa.estimate_tuning(y=y, sr=sr)
