@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from genrescope.audio import frames
 from genrescope.audio.decode import read_audio
 from genrescope.audio.perturb import (
     PERTURBATIONS,
+    Perturbation,
     Sound,
     choose,
     faded,
@@ -108,16 +110,29 @@ LISTED = {
 }  # fmt: skip
 
 
+def listed_anew() -> dict[str, Perturbation]:
+    """The list as an import makes it, whatever was imported before."""
+    spec = importlib.util.find_spec("genrescope.audio.perturb")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, Perturbation] = module.PERTURBATIONS
+    return found
+
+
 def test_what_is_listed_is_what_happens() -> None:
     short = Sound(music(1.0, 16_000), 16_000)
     long = Sound(music(12.0, 2_000), 2_000)
-    assert [(each.name, each.label, each.kind) for each in choose()] == list(LISTED)
+    listed = listed_anew()
+    assert [(key, each.label, each.kind) for key, each in listed.items()] == list(LISTED)
     for (name, _, _), change in LISTED.items():
         sound = long if name in ("ten-seconds", "fade") else short
-        got, wanted = PERTURBATIONS[name](sound, seed=3), change(sound)
+        got, wanted = listed[name](sound, seed=3), change(sound)
         assert (got.sr, got.samples.shape) == (wanted.sr, wanted.samples.shape), name
         assert np.array_equal(got.samples, wanted.samples), name
-    assert [each.name for each in choose() if each.elsewhere] == ["elsewhere"]
+    assert [each.name for each in listed.values() if each.elsewhere] == ["elsewhere"]
+    assert [each.name for each in choose()] == list(listed)
 
 
 def test_what_is_random_follows_from_the_seed(sound: Sound) -> None:
@@ -240,6 +255,12 @@ def test_tempo_changes_by_half_or_double_at_most(speed: float) -> None:
         with pytest.raises(DataError) as refused:
             stretched(tone(440.0, 1.0), speed=more)
         assert str(refused.value) == f"speed is {more}, expected 0.5 (half) to 2 (double)"
+
+
+def test_the_same_tempo_is_the_same_sound(sound: Sound) -> None:
+    same = stretched(sound, speed=1)
+    assert same.samples.shape == sound.samples.shape
+    np.testing.assert_allclose(same.samples, sound.samples, atol=0.02)
 
 
 def test_sound_that_is_too_short_to_stretch_is_refused() -> None:

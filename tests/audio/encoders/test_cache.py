@@ -114,3 +114,20 @@ def test_what_cannot_be_moved_away_stays_whole(
     assert target.parent.name.startswith(".musicnn.")
     assert (folder / "a").read_bytes() == b"1"
     assert list(cache.iterdir()) == [folder]
+
+
+def test_what_cannot_be_deleted_is_gone_all_the_same(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cache / "musicnn"
+    with new_folder(folder) as part:
+        (part / "a").write_bytes(b"1")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        assert remove_folder(folder) is True
+    assert not folder.exists()
+    assert [path for path in cache.iterdir() if not path.name.startswith(".")] == []

@@ -150,6 +150,7 @@ def test_tensors_of_other_types_or_in_other_files_are_refused() -> None:
     for made, found in (
         (entry(1, dtype=3), "type 3 in file 0"),
         (entry(1, shard=2), "type 1 in file 2"),
+        (field(5, 4), "type 0 in file 0"),
     ):
         assert refusal(read_checkpoint, index(w=made), bytes(4)) == f"tensor w: {found}; {words}"
 
