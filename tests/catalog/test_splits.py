@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -164,3 +166,88 @@ def test_real_artists(data_dir) -> None:  # type: ignore[no-untyped-def]
     assert not set(artists[held]) & set(artists[~held])
     for genre in names:
         assert held[labels == genre].mean() == pytest.approx(0.1, abs=0.005)
+
+
+# --- to the word -----------------------------------------------------------------
+
+
+def test_this_holdout_stays_the_same_in_later_versions() -> None:
+    labels = [0, 1, 2, 0, 1, 2, 0, 1, 0, 2, 1, 0]
+    groups = list("aabbccdefghi")
+    held = holdout(labels, groups, fraction=0.3, seed=2)
+    assert held.dtype == bool
+    assert "".join("x" if one else "." for one in held) == "xx.......x.."
+    assert (holdout(labels, groups, fraction=0.3, seed=1) != held).any()
+    assert np.array_equal(
+        holdout(labels, groups, fraction=0.3), holdout(labels, groups, fraction=0.3, seed=0)
+    )
+
+
+def test_folds_are_five_and_of_seed_zero_if_nothing_is_said() -> None:
+    labels, groups = skewed(0)
+    plain = group_folds(labels, groups)
+    np.testing.assert_array_equal(plain, group_folds(labels, groups, n_folds=5, seed=0))
+    assert plain.dtype == np.int64
+
+
+def test_two_folds_of_two_groups_are_the_least() -> None:
+    one, two, three = group_folds([0, 0, 1], ["a", "b", "b"], n_folds=2).tolist()
+    assert sorted((one, two)) == [0, 1]
+    assert two == three
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: group_folds([0], [0], n_folds=1),
+            "n_folds is 1; a split needs at least 2 folds",
+        ),
+        (
+            lambda: group_folds([0, 1], [0, 1], n_folds=3),
+            "3 folds need at least 3 different groups, here are 2; ask for fewer folds, or check "
+            "the column that names the group",
+        ),
+        (
+            lambda: holdout([0, 1], [0, 1], fraction=1.0),
+            "fraction is 1.0; it must lie between 0 and 1, both excluded",
+        ),
+        (
+            lambda: holdout([0, 1, 0], ["a", "a", "a"], fraction=0.25),
+            "holding out 0.25 of 3 tracks in 1 group(s) leaves one side empty; use another "
+            "fraction or more groups",
+        ),
+        (
+            lambda: group_folds([0, 1, 1], [0, 1]),
+            "labels has 3 values and groups has 2; both need one value a track",
+        ),
+        (lambda: group_folds([], []), "there are no tracks to split"),
+        (
+            lambda: group_folds([[0], [1]], [0, 1]),
+            "labels has shape (2, 1); one value a track is needed",
+        ),
+        (
+            lambda: group_folds([0, 1], [0.0, float("inf")]),
+            "groups has missing (NaN) values; fill or drop those tracks first",
+        ),
+        (
+            lambda: group_folds([0, 1], np.array(["a", None], dtype=object)),
+            "groups has missing values; fill or drop those tracks first",
+        ),
+        (
+            lambda: group_folds(np.array(["a", float("nan")], dtype=object), [0, 1]),
+            "labels has missing values; fill or drop those tracks first",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_way_out(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(SplitError) as caught:
+        call()
+    assert str(caught.value) == message
+
+
+def test_numbers_that_are_no_whole_ones_name_groups_too() -> None:
+    labels, groups = skewed(0, 200)
+    np.testing.assert_array_equal(
+        group_folds(labels, groups.astype(float) / 2), group_folds(labels, groups)
+    )

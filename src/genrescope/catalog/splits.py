@@ -147,13 +147,11 @@ def _deal(
     order = shuffled[np.argsort(-size[shuffled], kind="stable")]
 
     filled = np.zeros((len(weights), load.shape[1]))
-    dealt = np.zeros(load.shape[1])
     bin_of = np.zeros(len(counts), dtype=np.int64)
     for group in order:
-        dealt += load[group]
-        gap = filled - weights[:, None] * dealt
-        # How much the cost grows if the group goes to each bin: ((gap + l)^2 - gap^2) / w.
-        cost = ((2.0 * gap + load[group]) * load[group]).sum(axis=1) / weights
+        # How much the cost grows if the group goes to each bin: ((gap + l)^2 - gap^2) / w, less
+        # what is the same for all bins.
+        cost = ((2.0 * filled + load[group]) * load[group]).sum(axis=1) / weights
         # Rounding keeps ties ties, whatever the order of summation on this machine.
         best = int(np.argmin(np.round(cost, 12)))
         filled[best] += load[group]
