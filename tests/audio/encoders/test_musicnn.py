@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import zipfile
@@ -13,6 +14,7 @@ import pytest
 
 from genrescope.audio.encoders import Encoder, describe_tags, get_encoder, install, musicnn
 from genrescope.audio.encoders.base import resample
+from genrescope.audio.encoders.declaration import check_declaration
 from genrescope.audio.encoders.graph import GraphEncoder, GraphTagger
 from genrescope.audio.encoders.tensorflow_checkpoint import read_checkpoint, read_table
 from genrescope.errors import ChecksumError, DataError, DownloadError
@@ -228,3 +230,74 @@ def test_pip_is_asked_and_its_refusal_told(monkeypatch: pytest.MonkeyPatch) -> N
     (command,) = asked
     assert command[1:5] == ["-m", "pip", "download", "musicnn==0.1.0"]
     assert "--no-deps" in command
+
+
+@pytest.mark.parametrize("name", musicnn.MODELS)
+def test_what_is_declared_of_the_networks(name: str) -> None:
+    model = musicnn.MODELS[name]
+    assert len(set(model.tags)) == 50
+    said = musicnn.declare(name)
+    assert said == {
+        "format": 1,
+        "name": name,
+        "version": 1,
+        "licence": "ISC",
+        "about": model.about,
+        "source": {
+            "package": "musicnn==0.1.0",
+            "wheel_sha256": musicnn.WHEEL_SHA256,
+            "checkpoint": model.folder,
+        },
+        "sample_rate": 16_000,
+        "input": {
+            "tensor": "mel", "kind": "mel", "layout": ["batch", 1, "time", "band"], "n_fft": 512,
+            "hop": 256, "bands": 96, "scale": "log10(10000x+1)", "length": 187, "step": 187,
+        },
+        "embedding": {"tensor": "embedding", "size": 200},
+        "tags": {"tensor": "tags", "names": list(model.tags)},
+        "graph_sha256": model.graph_sha256,
+    }  # fmt: skip
+    assert check_declaration(said, where="here") == said
+
+
+def test_both_files_have_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda app: tmp_path / app)
+    folder = tmp_path / "genrescope" / "encoders" / "musicnn"
+    folder.mkdir(parents=True)
+    for file in ("musicnn.onnx", "encoder.json"):
+        (folder / file).write_bytes(b"{}")
+        with pytest.raises(DataError) as refused:
+            get_encoder("musicnn")
+        assert str(refused.value) == (
+            "encoder musicnn: is not installed; run: genrescope encoders install musicnn"
+        )
+        (folder / file).unlink()
+
+
+def test_a_wheel_is_told_by_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "a.whl"
+    path.write_bytes(b"not this one")
+    with pytest.raises(ChecksumError) as refused:
+        musicnn.convert(path, "musicnn")
+    found = hashlib.sha256(b"not this one").hexdigest()
+    assert str(refused.value) == (
+        f"{path}: SHA-256 is {found}, expected {musicnn.WHEEL_SHA256}; it was not used. Fetch "
+        "musicnn==0.1.0 again, from another package index if need be"
+    )
+
+
+def test_weights_of_another_network_are_told(checkpoint: tuple[bytes, bytes]) -> None:
+    weights = read_checkpoint(*checkpoint)
+    other = np.zeros((7, 38, 1, 9), np.float32)
+    for changed, there in (
+        ({"conv2d/kernel": other}, "conv2d/kernel has the shape [7, 38, 1, 9], expected "
+         "[7, 38, 1, 204]"),
+        ({"dense_1/bias": None}, "dense_1/bias is missing, expected [50]"),
+        ({"batch_normalization_9/beta": None}, "batch_normalization_9/beta is missing, expected "
+         "[1506]"),
+        ({"conv2d_6/kernel": None}, "conv2d_6/kernel is missing, expected [7, 64, 1, 64]"),
+    ):  # fmt: skip
+        rest: dict[str, Any] = {**weights, **changed}
+        with pytest.raises(DataError) as refused:
+            musicnn.build_graph({key: value for key, value in rest.items() if value is not None})
+        assert str(refused.value) == f"checkpoint: {there}; this is no musicnn network"
