@@ -324,3 +324,94 @@ def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="newer genrescope wrote it"):
         Journal.open(newer)
     assert text.read_text().startswith("this is no database")
+
+
+def test_what_is_refused_says_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    place = tmp_path / "file" / "journal.sqlite3"
+    with pytest.raises(JournalError) as caught:
+        Journal.open(place)
+    told = str(caught.value)
+    assert told.startswith(f"{place}: the journal of written tags cannot be used ([Errno 17] ")
+    assert told.endswith(
+        "); without it nothing is written. Name another file in GENRESCOPE_JOURNAL, or make room "
+        "and permission there"
+    )
+    newer = tmp_path / "newer"
+    Journal.open(newer).close()
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version=2")
+    with pytest.raises(JournalError) as caught:
+        Journal.open(newer)
+    assert str(caught.value) == (
+        f"{newer}: a newer genrescope wrote it (layout 2, this one knows 1); upgrade genrescope, "
+        "or name another file in GENRESCOPE_JOURNAL"
+    )
+
+
+def test_a_place_that_cannot_lock_is_said(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(fd: int) -> bool:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("genrescope.apps.journal.try_lock", none)
+    with pytest.raises(JournalError) as caught:
+        journal.begin(command="c", bundle="")
+    assert str(caught.value).endswith(
+        ".alive: cannot be locked (No locks available); put the journal on a local disk "
+        "(GENRESCOPE_JOURNAL)"
+    )
+
+
+def test_a_summary_says_all_of_a_run(journal: Journal, song: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    first = journal.begin(command=f"genrescope tag {odd}", bundle="mine")
+    one = written(first, song)
+    written(first, song)
+    second = journal.begin(command="genrescope undo", bundle="")
+    written(second, song, undoes=one)
+    nothing = journal.begin(command="c", bundle="")
+    later, earlier = journal.runs()
+    assert (earlier.id, later.id) == (first.id, second.id)
+    assert nothing.id not in (earlier.id, later.id)
+    assert (earlier.command, earlier.bundle) == ("genrescope tag caf\\udce9", "mine")
+    assert (earlier.files, earlier.undone, earlier.unclear, earlier.is_undo) == (2, 1, 0, False)
+    assert (later.files, later.undone, later.unclear, later.is_undo) == (1, 0, 0, True)
+    assert abs(earlier.when - datetime.now(UTC)) < timedelta(minutes=1)
+    assert journal.entry(10**6) is None
+
+
+def test_entries_are_found_by_where_their_content_is(journal: Journal, song: Path) -> None:
+    run = journal.begin(command="c", bundle="")
+    here, there = FileIdentity(1, 2, 3, 4), FileIdentity(1, 22, 3, 4)
+    written(run, song, after=here)
+    last = written(run, song, after=here)
+    written(run, song, after=there)
+    moved_on = FileIdentity(1, 2, 99, 99)  # changed in place since
+    assert next(entry.id for entry in journal.entries_at(moved_on)) == last
+    assert len(list(journal.entries_at(here))) == 2
+    planned = run.start(song, temporary=song)
+    run.plan(planned, plan(song, after=FileIdentity(7, 7, 7, 7)))
+    assert list(journal.entries_at(FileIdentity(7, 7, 7, 7))) == []
+
+
+def test_what_was_noted_as_before_counts_as_taken_back(journal: Journal, song: Path) -> None:
+    run = journal.begin(command="c", bundle="")
+    number = written(run, song)
+    journal.note_as_before(number)
+    entry = journal.entry(number)
+    assert entry is not None
+    assert (entry.undone_by, entry.in_force) == (number, False)
+    assert journal.runs()[0].undone == 1
+
+
+def test_a_journal_that_is_closed_leaves_no_sign_of_life(place: Path) -> None:
+    opened = Journal.open(place)
+    opened.begin(command="c", bundle="")
+    assert [p.name for p in place.parent.iterdir() if p.suffix == ".alive"]
+    opened.close()
+    assert not [p.name for p in place.parent.iterdir() if p.suffix == ".alive"]
+    with pytest.raises(JournalError, match="cannot be used"):
+        opened.runs()
+    opened.close()  # once more is nothing
