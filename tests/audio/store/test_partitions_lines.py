@@ -254,3 +254,33 @@ def test_all_partitions_read_as_one_store(tmp_path: Path) -> None:
     assert (found.kind, found.simulated) == ("FMA", True)
     store.write("store.json", b'{"a": 1}')
     assert describe(store) == {"a": 1}
+
+
+def test_the_partition_is_that_of_the_store_wherever_the_store_is(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import numpy as np
+    import pyarrow.dataset
+
+    from genrescope.audio.store.parts import descriptor_dataset, descriptor_parquet
+
+    store = Place(tmp_path / "partition=99" / "s")
+    for number in (2, 3):
+        values = np.full((2, 518), number, np.float32)
+        data = descriptor_parquet([f"{number}a", f"{number}b"], values)
+        store.write(f"partition={number}/parts/x.parquet", data)
+    files = [f"partition={number}/parts/x.parquet" for number in (2, 3)]
+    for whole, mixed, expected in (
+        (files, [], {"2a": 2, "2b": 2, "3a": 3, "3b": 3}),
+        (files[:1], [(files[1], [1])], {"2a": 2, "2b": 2, "3b": 3}),
+    ):
+        found = descriptor_dataset(store, whole, mixed, partitioned=True)
+        table = found.to_table()
+        assert dict(zip(*(table[n].to_pylist() for n in ("id", "partition")), strict=True)) == (
+            expected
+        )
+        assert str(table.schema.field("partition").type) == "int32"
+        some = found.to_table(columns=["id"], filter=pyarrow.dataset.field("partition") == 2)
+        assert some["id"].to_pylist() == ["2a", "2b"]
+    plain = descriptor_dataset(store, files[:1], [(files[1], [1, 0])], partitioned=False)
+    assert plain.to_table()["id"].to_pylist() == ["2a", "2b", "3a", "3b"]
+    assert plain.schema.names[-1] != "partition"
