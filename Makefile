@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # With the versions that the project is tested with, where there is a lock for this version of Python.
 INSTALL := requirements/install $(BIN)/python
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Files in the order in which tests/conftest.py puts them: the long ones first.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint docs bench chaos lock audit clean help
 

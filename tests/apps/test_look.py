@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from tests.apps.command import COMMAND, environment, run
+from tests.apps.command import COMMAND, environment, here, run
 from tests.apps.test_imports import HEAVY, loaded
 from tests.explain.tracks import clicks, noise, progression
 
@@ -77,15 +77,11 @@ def test_two_tracks(music: Path, tmp_path: Path) -> None:
         (["song.wav", "--bundle", "nowhere"], "nowhere"),
     ],
 )
-def test_what_is_wrong_is_said(music: Path, arguments: list[str], says: str) -> None:
-    done = subprocess.run(
-        [*COMMAND, "look", *arguments],
-        cwd=music,
-        capture_output=True,
-        env=environment(),
-        timeout=120,
-        check=False,
-    )
+def test_what_is_wrong_is_said(
+    music: Path, arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(music)
+    done = here("look", *arguments)
     assert done.returncode == 2
     assert done.stdout == b""
     assert says in " ".join(done.stderr.decode().replace("│", " ").split())

@@ -270,15 +270,14 @@ def test_a_run_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert sum(": accuracy " in line for line in lines) == 2
     assert "\x1b" not in said + progress
 
-    # In the middle of a network, then after one fold, then while all tracks are learnt from.
-    for run, step in enumerate(("fold-0/frames-0", "fold-1/scale", "all/scale")):
+    # In the middle of a network, then while all tracks are learnt from.
+    for run, step in enumerate(("fold-0/frames-0", "all/scale")):
         kill_after(start(data, out), out, run=run, step=step)
         assert not (out / "bundle" / "card.json").exists()
         if run == 1:
             # What a kill in the middle of writing leaves behind.
             for part in ("fold-1", "all"):
-                (out / part).mkdir(exist_ok=True)
-                for name in ("scale.npz", "net-1.npz", "frames-0.npz", "trees.txt", "answers.npz"):
+                for name in ("net-0.npz", "net-1.npz", "frames-0.npz", "trees.txt", "answers.npz"):
                     (out / part / f".{name}.part").write_bytes(b"PK\x03\x04 half a file")
             (out / ".run.json.part").write_text('{"recipe": {')
             (out / "bundle").mkdir()
@@ -296,7 +295,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
 
     # No step was done twice, and what was done before is said to be kept.
     runs = log_of(out)
-    assert len(runs) == 4
+    assert len(runs) == 3
     assert [line["event"] for line in runs[-1]][-1] == "done"
     steps = Counter(
         line["name"]
