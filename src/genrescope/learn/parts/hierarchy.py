@@ -232,7 +232,7 @@ class TreeHead:
         DataError
             If shapes do not fit, or a value is not finite or no probability.
         BundleError
-            If the graph cannot be run.
+            If the graph cannot be run, or gives other sub-genres than the settings name.
         """
         rows = np.asarray(features)
         if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] < self.n_statistics:
@@ -247,6 +247,11 @@ class TreeHead:
                 f"top is {p.tolist()!r}; it needs {k} probabilities, one for each genre"
             )
         logits = self._part.run({"statistics": rows[:, : self.n_statistics]})["logits"]
+        if logits.shape != (len(rows), len(self.tree.nodes)):
+            raise BundleError(
+                f"the graph of the part {self._part.name} gives {logits.shape[-1]} sub-genres, its "
+                f"settings name {len(self.tree.nodes)}; get the bundle again"
+            )
         conditional = sigmoid(logits.astype(np.float64).mean(axis=0))
         joint = self.tree.join(p[np.newaxis], conditional[np.newaxis])
         chosen = self.tree.choose(joint, self.thresholds)[0]
