@@ -82,11 +82,11 @@ def test_a_wrong_label_is_found(music, tmp_path):
     assert found.genres[worst.suggested] == "Hiss"
 
 
-def test_a_second_run_takes_what_the_first_has_heard(taught, music):
+def test_a_second_run_takes_what_the_first_has_heard(taught, music, tmp_path):
     told = []
     again = teach(
         music,
-        taught.bundle.folder,
+        shutil.copytree(taught.bundle.folder, tmp_path / "mine"),
         settings=FRAMES,
         workers=0,
         report=lambda event, details: told.append((event, dict(details))),
