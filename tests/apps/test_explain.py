@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from tests.apps.command import run
+from tests.apps.command import here, run
 from tests.explain.tracks import progression
 
 
@@ -48,7 +48,7 @@ def test_one_track(music: Path, tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(
     music: Path, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
-    done = run("explain", music / arguments[0], *arguments[1:], "--out", tmp_path / "page")
+    done = here("explain", music / arguments[0], *arguments[1:], "--out", tmp_path / "page")
     assert done.returncode == 2
     (line,) = done.stderr.decode().splitlines()
     assert says in line

@@ -17,7 +17,7 @@ import pytest
 
 from genrescope.audio.store import FeatureStore
 from genrescope.catalog.prepared import load_prepared
-from tests.apps.command import COMMAND, environment, on_terminal, run
+from tests.apps.command import COMMAND, environment, here, on_terminal, run
 from tests.audio.stores import content, write_tone
 
 N = 24  # tracks
@@ -35,7 +35,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def filled(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stores") / "filled"
-    done = run("features", "extract", music, "--out", out, "--seconds", "1", "--workers", "1")
+    done = here("features", "extract", music, "--out", out, "--seconds", "1", "--workers", "1")
     assert done.returncode == 1, done.stderr.decode()
     return out
 
@@ -84,7 +84,7 @@ def _alive(pid: int) -> bool:
 
 
 def test_extract_says_what_it_did(music: Path, filled: Path) -> None:
-    done = run("features", "extract", music, "--out", filled)
+    done = here("features", "extract", music, "--out", filled)
     assert done.returncode == 1
     assert f"{filled}: 24 tracks; 0 now (source: genre folders)" in done.stdout.decode()
     assert "24 were there already" in done.stdout.decode()
@@ -106,9 +106,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     done = run(*arguments)
     assert done.returncode == 1
     assert "had ended in the middle" in done.stderr.decode()
-    assert run("features", "verify", tmp_path / "s").returncode == 0
+    assert here("features", "verify", tmp_path / "s").returncode == 0
     one = tmp_path / "one"
-    run("features", "extract", music, "--out", one, "--seconds", "1", "-j", "1", "--batch", "2")
+    here("features", "extract", music, "--out", one, "--seconds", "1", "-j", "1", "--batch", "2")
     assert content(one) == content(tmp_path / "s")
     assert np.array_equal(FeatureStore.open(filled).mel(), FeatureStore.open(one).mel())
 
@@ -125,19 +125,19 @@ def test_ctrl_c_says_that_nothing_is_lost(music: Path, tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert said.decode().endswith("Stopped. The same command goes on where it was.\n")
-    assert run("features", "verify", tmp_path / "s").returncode == 0
+    assert here("features", "verify", tmp_path / "s").returncode == 0
     assert [p.name for p in (tmp_path / "s").glob("parts/*") if p.stat().st_size == 0] == []
 
 
 def test_other_parameters_are_refused(music: Path, filled: Path) -> None:
-    done = run("features", "extract", music, "--out", filled, "--seconds", "2")
+    done = here("features", "extract", music, "--out", filled, "--seconds", "2")
     assert done.returncode == 2
     assert b"seconds is 1.0 there and 2.0 here" in done.stderr
 
 
 def test_verify_finds_damage(filled: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(filled, tmp_path / "s"))
-    clean = run("features", "verify", store, "--recompute", "3", "--workers", "1")
+    clean = here("features", "verify", store, "--recompute", "3", "--workers", "1")
     assert clean.returncode == 0
     lines = clean.stdout.decode().splitlines()
     assert lines[0].startswith(f"{store}: 24 tracks, 1 in quarantine; 4 files")
@@ -145,7 +145,7 @@ def test_verify_finds_damage(filled: Path, tmp_path: Path) -> None:
     assert lines[-1] == "clean"
     part = next((store / "parts").glob("*.mel.npy"))
     part.write_bytes(part.read_bytes()[:-1] + b"\x99")
-    damaged = run("features", "verify", store, "--json")
+    damaged = here("features", "verify", store, "--json")
     assert damaged.returncode == 1
     found = json.loads(damaged.stdout)
     assert not found["whole"]
@@ -153,11 +153,11 @@ def test_verify_finds_damage(filled: Path, tmp_path: Path) -> None:
 
 
 def test_info_and_export(filled: Path, tmp_path: Path) -> None:
-    said = run("features", "info", filled).stdout.decode()
+    said = here("features", "info", filled).stdout.decode()
     for text in ("mel: 24 x 128 x 44 uint8", "Folk 12, Rock 12", "AudioCorruptError: ", "hash "):
         assert text in said
-    assert json.loads(run("features", "info", filled, "--json").stdout)["tracks"] == 24
-    done = run("features", "export", filled, "--out", tmp_path / "e")
+    assert json.loads(here("features", "info", filled, "--json").stdout)["tracks"] == 24
+    done = here("features", "export", filled, "--out", tmp_path / "e")
     assert done.returncode == 0, done.stderr.decode()
     assert len(load_prepared(tmp_path / "e")) == 24
     assert (tmp_path / "e" / "descriptors.parquet").exists()
@@ -173,7 +173,7 @@ def test_a_terminal_gets_a_bar_with_the_rate(music: Path, tmp_path: Path) -> Non
 
 
 def test_no_store_is_said(tmp_path: Path) -> None:
-    done = run("features", "info", tmp_path)
+    done = here("features", "info", tmp_path)
     assert done.returncode == 2
     assert b"no feature store" in done.stderr
 
@@ -192,7 +192,7 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.slow
 def test_real_music_with_two_corrupt_files_killed_twice(data_dir: Path, tmp_path: Path) -> None:
     library = tmp_path / "library"
-    for name, most in (("fma_clips", 8), ("songs", 4), ("gtzan_snippets", 30)):
+    for name, most in (("fma_clips", 8), ("songs", 4), ("gtzan_snippets", 12)):
         (library / name).mkdir(parents=True)
         for file in sorted((data_dir / "audio" / name).iterdir())[:most]:
             shutil.copy(file, library / name)
@@ -204,14 +204,14 @@ def test_real_music_with_two_corrupt_files_killed_twice(data_dir: Path, tmp_path
     store = tmp_path / "store"
     arguments: list[str | Path] = ["features", "extract", library, "--out", store]
     arguments += ["--what", "mel,descriptors,frames", "--workers", "2", "--batch", "8"]
-    for parts in (1, 3):
+    for parts in (1, 2):
         assert killed(arguments, when=store / "manifest.jsonl", at_least=parts * 3000)
-        assert run("features", "verify", store).returncode == 0
+        assert here("features", "verify", store).returncode == 0
     done = run(*arguments, timeout=240)
     assert done.returncode == 1, done.stderr.decode()
-    checked = run("features", "verify", store, "--recompute", "3", timeout=240)
+    checked = here("features", "verify", store, "--recompute", "3")
     assert checked.returncode == 0, checked.stdout.decode()
-    assert "42 tracks, 2 in quarantine" in checked.stdout.decode()
+    assert "24 tracks, 2 in quarantine" in checked.stdout.decode()
     assert "3 the same to the bit" in checked.stdout.decode()
     assert "not extracted yet" not in checked.stdout.decode()
     with (store / "quarantine.csv").open(newline="") as file:
@@ -219,7 +219,7 @@ def test_real_music_with_two_corrupt_files_killed_twice(data_dir: Path, tmp_path
     assert quarantine.keys() == {"fma_clips/cut.mp3", "songs/overwritten.wav"}
     assert {row["error"] for row in quarantine.values()} == {"AudioCorruptError"}
     opened = FeatureStore.open(store)
-    assert len(set(opened.ids.tolist())) == len(opened) == 42
-    assert opened.mel().shape == (42, 128, 1292)
-    assert run(*arguments).returncode == 1  # nothing to do but for those in quarantine
+    assert len(set(opened.ids.tolist())) == len(opened) == 24
+    assert opened.mel().shape == (24, 128, 1292)
+    assert here(*arguments).returncode == 1  # nothing to do but for those in quarantine
     assert len(FeatureStore.open(store).journal.parts) == len(opened.journal.parts)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.command import COMMAND, environment, on_terminal, run
+from tests.apps.command import COMMAND, environment, here, on_terminal
 from tests.catalog.web import Way, serving
 
 FILES = {f"fma_small/000/{n:06d}.mp3": random.Random(n).randbytes(600_000) for n in range(2, 12)}
@@ -60,7 +60,7 @@ def test_fetch_killed_twice_ends_with_a_verified_archive(
             assert not (out / "fma_small.zip").exists()
         sent = web.sent
         web.ways[:] = [Way(drop_after=1_500_000), Way(status=503), Way()]
-        done = run(*command)
+        done = here(*command)
         assert done.returncode == 0, done.stderr
         assert all(r.startswith("bytes=") for r in web.ranges()[1:])
         assert web.sent - sent < len(body) - 2_500_000 + 4 * 2**16
@@ -75,7 +75,7 @@ def test_fetch_killed_twice_ends_with_a_verified_archive(
     # With a rate, where it took longer than a second.
     assert lines[-1].startswith("unpacking fma_small.zip: 6.0 MB of 6.0 MB (100%)")
     assert len(lines) < 12  # no bar in a pipe
-    again = run(*command)
+    again = here(*command)
     assert again.returncode == 0
     assert b"was there already" in again.stdout
 
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_in_order(tmp_path: Path, archive: tuple[bytes, str]) -> Non
 def test_wrong_bytes(tmp_path: Path, archive: tuple[bytes, str]) -> None:
     body, _ = archive
     with serving(body) as web:
-        done = run("fma", "fetch", "small", "--to", tmp_path, "--url", web.url)
+        done = here("fma", "fetch", "small", "--to", tmp_path, "--url", web.url)
     assert done.returncode == 2
     assert done.stderr.decode().splitlines()[-1] == (
         f"genrescope: fma_small.zip: SHA-1 is {hashlib.sha1(body).hexdigest()}, expected "
@@ -118,7 +118,7 @@ def test_damaged_members_end_in_exit_code_1(tmp_path: Path, archive: tuple[bytes
     path.write_bytes(data)
     sha1 = hashlib.sha1(data).hexdigest()
     for _ in range(2):
-        done = run("fma", "fetch", "small", "--to", tmp_path, "--from", path, "--sha1", sha1)
+        done = here("fma", "fetch", "small", "--to", tmp_path, "--from", path, "--sha1", sha1)
         assert done.returncode == 1
         assert "1 member could not be unpacked" in done.stderr.decode()
         assert "quarantine.csv says why" in done.stderr.decode()
@@ -155,7 +155,7 @@ def test_wrong_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], match: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = run("fma", *arguments, COLUMNS="200")
+    done = here("fma", *arguments, COLUMNS="200")
     assert done.returncode == 2
     assert match in done.stderr.decode()
     assert b"Traceback" not in done.stderr
@@ -163,42 +163,42 @@ def test_wrong_usage(
 
 def test_simulate_prepare_and_info(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    done = run("fma", "simulate", tmp_path, "--tracks", "24", "--seconds", "0.2")
+    done = here("fma", "simulate", tmp_path, "--tracks", "24", "--seconds", "0.2")
     assert done.returncode == 0, done.stderr
     metadata = tmp_path / "fma_metadata"
     assert f"{metadata}: 24 tracks of" in done.stdout.decode()
     assert "24 clips, simulated" in done.stdout.decode()
     for state in ("made", "up to date"):
-        done = run("fma", "prepare", tmp_path)
+        done = here("fma", "prepare", tmp_path)
         assert done.returncode == 0, done.stderr
         lines = done.stdout.decode().splitlines()
         assert lines[0] == str(metadata / "prepared")
         assert lines[2].split(maxsplit=3) == ["tracks", "24", "53", state]
         assert lines[4].split(maxsplit=3) == ["features", "24", "519", state]
         assert "SIMULATED" in done.stderr.decode()
-    done = run("fma", "info", tmp_path)
+    done = here("fma", "info", tmp_path)
     text = done.stdout.decode()
     assert done.returncode == 0
     assert text.startswith("SIMULATED: this archive was made up")
     for part in ("24 tracks", "small", "validation", "Hip-Hop", "(none)", "no genre at all"):
         assert part in text
-    found = json.loads(run("fma", "info", tmp_path, "--json").stdout)
+    found = json.loads(here("fma", "info", tmp_path, "--json").stdout)
     assert found["simulated"] is True
     assert found["tracks"] == 24
     assert sum(found["subsets"]["large"].values()) == 24
     # The audit knows the same archive by its Parquet file.
-    audit = run("audit", metadata / "prepared" / "tracks.parquet")
+    audit = here("audit", metadata / "prepared" / "tracks.parquet")
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
 def test_what_cannot_be_read_or_is_not_there_is_said(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    assert run("fma", "simulate", tmp_path, "--tracks", "9", "--audio", "none").returncode == 0
+    assert here("fma", "simulate", tmp_path, "--tracks", "9", "--audio", "none").returncode == 0
     source = tmp_path / "fma_metadata"
     (source / "features.csv").unlink()
     text = (source / "tracks.csv").read_text(encoding="utf-8")
     (source / "tracks.csv").write_text(text.replace("2006-01-01", "soon"))
-    done = run("fma", "prepare", source)
+    done = here("fma", "prepare", source)
     assert done.returncode == 0
     err = done.stderr.decode()
     assert "features.csv is not there; its table was left out" in err
@@ -207,12 +207,12 @@ def test_what_cannot_be_read_or_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_names_from_a_table_cannot_steer_the_terminal(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    assert run("fma", "simulate", tmp_path, "--tracks", "9", "--audio", "none").returncode == 0
+    assert here("fma", "simulate", tmp_path, "--tracks", "9", "--audio", "none").returncode == 0
     path = tmp_path / "fma_metadata" / "tracks.csv"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("Hip-Hop", "Hip\x1b[31mHop"), encoding="utf-8")
-    assert run("fma", "prepare", tmp_path).returncode == 0
-    assert b"Hip\\x1b[31mHop" in run("fma", "info", tmp_path).stdout
+    assert here("fma", "prepare", tmp_path).returncode == 0
+    assert b"Hip\\x1b[31mHop" in here("fma", "info", tmp_path).stdout
 
 
 def test_help_is_light() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.apps.command import on_terminal, run
+from tests.apps.command import here, on_terminal
 from tests.learn.tinybundle import GENRES, make_bundle, make_card
 
 
@@ -28,7 +28,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_person_reads_what_matters(tiny: Path) -> None:
-    done = run("info", "--bundle", tiny)
+    done = here("info", "--bundle", tiny)
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode()
     for words in (
@@ -48,14 +48,14 @@ def test_a_person_reads_what_matters(tiny: Path) -> None:
 
 
 def test_json_is_the_card(tiny: Path) -> None:
-    done = run("info", "--json", "--bundle", tiny)
+    done = here("info", "--json", "--bundle", tiny)
     assert json.loads(done.stdout) == json.loads((tiny / "card.json").read_text("utf-8"))
 
 
 def test_never_sure_is_said(tmp_path: Path) -> None:
     abstention = {**make_card(n_features=12)["abstention"], "threshold": None, "coverage": None}
     make_bundle(tmp_path, abstention=abstention)
-    text = run("info", "--bundle", tmp_path).stdout.decode()
+    text = here("info", "--bundle", tmp_path).stdout.decode()
     assert "never: no threshold reached the accuracy that was asked for" in text
 
 
@@ -73,7 +73,7 @@ def test_it_fits_the_terminal(tiny: Path, width: int) -> None:
 @pytest.mark.parametrize("place", ["nowhere", "file"])
 def test_no_bundle_there(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
-    done = run("info", "--bundle", tmp_path / place)
+    done = here("info", "--bundle", tmp_path / place)
     assert done.returncode == 2
     assert done.stdout == b""
     assert done.stderr.decode().startswith(f"genrescope: {tmp_path / place}: ")

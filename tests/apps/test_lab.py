@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.apps.command import run
+from tests.apps.command import here, run
 from tests.explain.browser import opened
 
 MODELS = "ridge,gaussian_nb"
@@ -104,7 +104,7 @@ def test_what_cannot_be_done_is_said_with_a_way_out(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = run("lab", *arguments)
+    done = here("lab", *arguments)
     assert done.returncode == 2
     assert said in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()

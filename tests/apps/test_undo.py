@@ -12,7 +12,7 @@ import pytest
 from genrescope.apps.journal import Journal
 from genrescope.apps.tagger import Tagger
 from genrescope.catalog.genre_tags import read_genre_field, write_genre_field
-from tests.apps.command import on_terminal, run
+from tests.apps.command import here, on_terminal
 from tests.catalog.tagged import make
 
 
@@ -41,28 +41,28 @@ def write(env: dict[str, str], folder: Path, *genres: str) -> int:
 def test_the_last_run_is_taken_back(music: Path, env: dict[str, str]) -> None:
     originals = {path: path.read_bytes() for path in music.iterdir()}
     write(env, music, "Folk", "Blues")
-    done = run("undo", "--last", **env)
+    done = here("undo", "--last", **env)
     assert done.returncode == 0
     assert f"{music / 'mp3.mp3'}: Folk, Blues -> Rock;Pop\n" in done.stdout.decode()
     assert done.stderr.decode() == "2 files: 2 restored\n"
     assert {path: path.read_bytes() for path in music.iterdir()} == originals
-    again = run("undo", "--last", **env)
+    again = here("undo", "--last", **env)
     assert again.returncode == 2
     assert "there is nothing to take back" in again.stderr.decode()
 
 
 def test_runs_files_and_folders(music: Path, env: dict[str, str]) -> None:
     first, _ = write(env, music, "Folk"), write(env, music, "Blues")
-    done = run("undo", str(first), **env)
+    done = here("undo", str(first), **env)
     assert done.returncode == 1
     assert "by run 2, which can be taken back first" in done.stdout.decode()
-    assert run("undo", music / "mp3.mp3", **env).returncode == 0
+    assert here("undo", music / "mp3.mp3", **env).returncode == 0
     assert read_genre_field(music / "mp3.mp3").values == ("Folk",)
     assert read_genre_field(music / "flac.flac").values == ("Blues",)
-    assert run("undo", music, **env).returncode == 0
+    assert here("undo", music, **env).returncode == 0
     assert read_genre_field(music / "mp3.mp3").values == ("Rock;Pop",)
     assert read_genre_field(music / "flac.flac").values == ("Folk",)
-    missing = run("undo", "99", music / "none.mp3", **env)
+    missing = here("undo", "99", music / "none.mp3", **env)
     assert missing.returncode == 2
     assert "99: no such run" in missing.stderr.decode()
     assert "none.mp3: nothing was written there" in missing.stderr.decode()
@@ -71,15 +71,15 @@ def test_runs_files_and_folders(music: Path, env: dict[str, str]) -> None:
 def test_all_that_was_ever_written(music: Path, env: dict[str, str]) -> None:
     originals = {path: path.read_bytes() for path in music.iterdir()}
     first, second = write(env, music, "Folk"), write(env, music, "Blues")
-    assert run("undo", "--force", str(first), **env).returncode == 0
-    assert run("undo", "--force", str(second), **env).returncode == 0
+    assert here("undo", "--force", str(first), **env).returncode == 0
+    assert here("undo", "--force", str(second), **env).returncode == 0
     assert read_genre_field(music / "mp3.mp3").values == ("Folk",)
-    done = run("undo", "--all", music, **env)
+    done = here("undo", "--all", music, **env)
     assert done.returncode == 0
     assert f"{music / 'mp3.mp3'}: Folk -> Rock;Pop\n" in done.stdout.decode()
     assert done.stderr.decode() == "2 files: 2 restored\n"
     assert {path: path.read_bytes() for path in music.iterdir()} == originals
-    again = run("undo", "--all", music, "--json", **env)
+    again = here("undo", "--all", music, "--json", **env)
     assert [json.loads(line)["state"] for line in again.stdout.splitlines()] == ["as before"] * 2
 
 
@@ -87,7 +87,7 @@ def test_what_changed_since_needs_force(music: Path, env: dict[str, str]) -> Non
     write(env, music, "Folk")
     write_genre_field(music / "mp3.mp3", ["Mine"])
     (music / "flac.flac").unlink()
-    done = run("undo", "--last", "--json", **env)
+    done = here("undo", "--last", "--json", **env)
     assert done.returncode == 1
     states = {
         Path(row["path"]).name: (row["state"], row["old"], row["now"])
@@ -98,26 +98,26 @@ def test_what_changed_since_needs_force(music: Path, env: dict[str, str]) -> Non
         "mp3.mp3": ("changed since", ["Rock;Pop"], ["Mine"]),
     }
     assert read_genre_field(music / "mp3.mp3").values == ("Mine",)
-    assert run("undo", "--force", music / "mp3.mp3", **env).returncode == 0
+    assert here("undo", "--force", music / "mp3.mp3", **env).returncode == 0
     assert read_genre_field(music / "mp3.mp3").values == ("Rock;Pop",)
 
 
 def test_hard_links_can_be_parted(music: Path, env: dict[str, str]) -> None:
     write(env, music, "Folk")
     os.link(music / "mp3.mp3", music / "second.mp3")
-    done = run("undo", "--last", **env)
+    done = here("undo", "--last", **env)
     assert done.returncode == 1
     assert "2 hard links" in done.stdout.decode()
-    assert run("undo", "--last", "--split-links", **env).returncode == 0
+    assert here("undo", "--last", "--split-links", **env).returncode == 0
     assert read_genre_field(music / "second.mp3").values == ("Folk",)
 
 
 def test_the_list_of_runs(music: Path, env: dict[str, str]) -> None:
-    empty = run("undo", "--list", **env)
+    empty = here("undo", "--list", **env)
     assert (empty.returncode, b"nothing was written" in empty.stdout) == (0, True)
     write(env, music, "Folk")
     write(env, music, "Blues")
-    run("undo", music / "mp3.mp3", **env)
+    here("undo", music / "mp3.mp3", **env)
     code, shown = on_terminal("undo", "--list", width=100, **env)
     assert code == 0
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).split() for line in shown.splitlines()]
@@ -127,13 +127,13 @@ def test_the_list_of_runs(music: Path, env: dict[str, str]) -> None:
     assert "undo" in found["3"]
     assert found["2"][-3:] == ["1", "taken", "back"]
     assert found["1"][-2:] == ["default", "stands"]
-    rows = [json.loads(row) for row in run("undo", "--list", "--json", **env).stdout.splitlines()]
+    rows = [json.loads(row) for row in here("undo", "--list", "--json", **env).stdout.splitlines()]
     assert [(row["run"], row["files"], row["undone"]) for row in rows] == [
         (3, 1, 0), (2, 2, 1), (1, 2, 0),
     ]  # fmt: skip
-    of_file = run("undo", "--list", "--json", music / "flac.flac", **env).stdout.splitlines()
+    of_file = here("undo", "--list", "--json", music / "flac.flac", **env).stdout.splitlines()
     assert [json.loads(row)["run"] for row in of_file] == [2, 1]
-    of_run = run("undo", "--list", "--json", "1", **env).stdout.splitlines()
+    of_run = here("undo", "--list", "--json", "1", **env).stdout.splitlines()
     assert [json.loads(row)["run"] for row in of_run] == [1]
 
 
@@ -151,14 +151,14 @@ def test_the_list_of_runs(music: Path, env: dict[str, str]) -> None:
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], env: dict[str, str]) -> None:
-    assert run("undo", *arguments, **env).returncode == 2
+    assert here("undo", *arguments, **env).returncode == 2
     assert not Path(env["GENRESCOPE_JOURNAL"]).exists()
 
 
 def test_a_journal_that_cannot_be_used(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text("no database" * 100)
-    done = run("undo", "--last", GENRESCOPE_JOURNAL=str(broken))
+    done = here("undo", "--last", GENRESCOPE_JOURNAL=str(broken))
     assert done.returncode == 2
     assert done.stderr.decode().startswith("genrescope: ")
     assert len(done.stderr.splitlines()) == 1
