@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import struct
 import tempfile
@@ -18,9 +19,27 @@ from mutagen.apev2 import APEv2
 from mutagen.flac import Picture
 from mutagen.mp4 import MP4Cover
 
+from genrescope.catalog.genre_tags import Scan
 from tests.audio.sounds import SR, encode, encode_av, music
 
-__all__ = ["COVER", "FORMATS", "ape_tag", "dump", "make", "mp4", "others", "plain", "tag", "v1_tag"]
+__all__ = [
+    "COVER",
+    "FORMATS",
+    "ape_tag",
+    "dump",
+    "frame",
+    "id3",
+    "make",
+    "mp4",
+    "native",
+    "others",
+    "pcm",
+    "plain",
+    "put_back",
+    "scan",
+    "tag",
+    "v1_tag",
+]
 
 COVER = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
 
@@ -178,3 +197,48 @@ def ape_tag(**items: Any) -> bytes:
 def v1_tag(*, title: str = "", genre: int = 255) -> bytes:
     """An ID3v1 tag as bytes."""
     return struct.pack("3s30s30s30s4s30sB", b"TAG", title.encode(), b"", b"", b"", b"", genre)
+
+
+def scan(path: Path) -> Scan:
+    return Scan(io.BytesIO(path.read_bytes()), path.name)
+
+
+def put_back(path: Path, kept: dict) -> bytes:
+    """What the file is once its genres are put back."""
+    out = io.BytesIO()
+    scan(path).rewrite(out, kept=kept)
+    return out.getvalue()
+
+
+def pcm(path: Path) -> str:
+    """Every decoded sample."""
+    digest = hashlib.sha256()
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            digest.update(np.ascontiguousarray(frame.to_ndarray()).tobytes())
+    return digest.hexdigest()
+
+
+def native(path: Path) -> list[str]:
+    """The genres as mutagen reads them, each value for itself."""
+    tags = mutagen.File(path).tags
+    key = next(k for k in ("TCON", "genre", "\xa9gen", "WM/Genre", "Genre") if k in tags)
+    value = tags[key]
+    return [str(v) for v in (value.text if key == "TCON" else value)]
+
+
+def frame(name: bytes, content: bytes, *, version: int = 4, flags: int = 0) -> bytes:
+    size = (
+        bytes(len(content) >> s & 0x7F for s in (21, 14, 7, 0))
+        if version == 4
+        else struct.pack(">I", len(content))
+    )
+    return name + size + struct.pack(">H", flags) + content
+
+
+def id3(
+    *frames: bytes, version: int = 4, flags: int = 0, room: int = 0, extended: bytes = b""
+) -> bytes:
+    body = extended + b"".join(frames) + bytes(room)
+    size = bytes(len(body) >> s & 0x7F for s in (21, 14, 7, 0))
+    return b"ID3" + bytes([version, 0, flags]) + size + body
