@@ -28,7 +28,7 @@ OF_SOMETHING_ELSE |= {
     "--workers",
     "--encoder",
 }
-OF_SOMETHING_ELSE |= {"--group", "--check", "--yes"}
+OF_SOMETHING_ELSE |= {"--group", "--check", "--yes", "--all"}
 METAVAR = re.compile(r"[A-Z][A-Z/@\[\]|=,._]*|[a-z0-9]+(\|[a-z0-9]+)+|local:N")
 CODES = "2 wrong usage or nothing to do"
 
@@ -194,7 +194,7 @@ def examples_of(path: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-@pytest.mark.parametrize("path", ["predict", "features extract", "serve", "model filters"])
+@pytest.mark.parametrize("path", names())
 def test_help_fits_the_terminal(path: str, width: int) -> None:
     done = shell.here(*path.split(), "--help", terminal=True, COLUMNS=str(width), NO_COLOR="1")
     assert done.returncode == 0

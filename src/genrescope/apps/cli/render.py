@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Column",
+    "Patience",
     "Table",
     "bar",
     "colour",
@@ -43,6 +45,8 @@ _MAX_TRACK = 56  # cells
 _USUAL_TRACK = 40  # cells; for what is not known yet
 _READABLE = 100  # cells of a line of prose
 _ENDLESS = 100_000  # cells; what is no terminal has no width
+_HELD = 24  # rows that are waited for before the widths of the columns are decided
+_PATIENCE = 5.0  # s after the first row; then the widths are decided with what there is
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # s between ticks
 
 
@@ -71,6 +75,24 @@ def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
 def colour(genre: str) -> str:
     """The colour of a genre, the same everywhere; none for a genre that FMA does not have."""
     return GENRE_COLOURS.get(genre, "")
+
+
+class Patience:
+    """Until when the rows of a table are held, so that its columns fit more than the first.
+
+    Time counts from the first row: all rows that come at once are seen before a width is
+    decided, however long they took to be found.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def ends(self, held: int) -> bool:
+        """Whether to wait no longer, with so many rows at hand."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        return held >= _HELD or (held > 1 and now - self._since > _PATIENCE)
 
 
 class _Console(Console):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from genrescope.apps.cli.details import Details, describe
-from genrescope.apps.cli.render import Table, console
+from genrescope.apps.cli.render import Patience, Table, console
 from genrescope.apps.cli.text import dump, printable
 from genrescope.catalog.spreadsheet import guarded, guarded_path
 
@@ -29,9 +28,6 @@ __all__ = [
     "list_failures",
     "make_sink",
 ]
-
-_HELD = 24  # rows that are waited for before the widths of the columns are decided
-_PATIENCE = 1.5  # s; then the widths are decided with what there is
 
 
 class Sink(Protocol):
@@ -201,7 +197,7 @@ class TableSink:
         self._details = details
         self._described: list[Prediction] = []
         self._held: list[Prediction] | None = []
-        self._started = time.monotonic()
+        self._patience = Patience()
 
     def prediction(self, result: Prediction) -> None:
         """Print one row, or hold it until the widths are known."""
@@ -211,8 +207,7 @@ class TableSink:
             self._table.print([result])
             return
         self._held.append(result)
-        late = time.monotonic() - self._started > _PATIENCE and len(self._held) > 1
-        if self._out.is_terminal and (len(self._held) >= _HELD or late):
+        if self._out.is_terminal and self._patience.ends(len(self._held)):
             self._release(more=True)
 
     def failure(self, result: FailedPrediction) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from genrescope.apps.cli.render import colour, console, fit
+from genrescope.apps.cli.render import Patience, colour, console, fit
 from genrescope.apps.cli.text import NOT_SURE, dump, percent, printable
 from genrescope.catalog.spreadsheet import guarded, guarded_path
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ProposalSink", "make_sink", "outcome"]
 
-_HELD = 24  # rows that are waited for before the widths of the columns are decided
-_PATIENCE = 1.5  # s; then the widths are decided with what there is
 _GAP = "  "
 _LONGEST = 60  # cells of a column in a pipe where all rows are there
 _CONFIDENCE = 4  # cells
@@ -194,15 +191,14 @@ class _TableSink:
         self._plain = not (out.encoding or "").lower().startswith("utf")
         self._held: list[Proposal] | None = []
         self._widths = _Widths(0, 0, 0)
-        self._started = time.monotonic()
+        self._patience = Patience()
 
     def proposal(self, result: Proposal, *, written: bool) -> None:
         if self._held is None:
             self._print(result)
             return
         self._held.append(result)
-        late = time.monotonic() - self._started > _PATIENCE and len(self._held) > 1
-        if self._out.is_terminal and (len(self._held) >= _HELD or late):
+        if self._out.is_terminal and self._patience.ends(len(self._held)):
             self._release(more=True)
 
     def failure(self, result: FailedPrediction) -> None:
