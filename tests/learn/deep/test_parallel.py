@@ -110,3 +110,41 @@ def test_two_processes_that_are_killed_go_on(data: Path, tmp_path: Path) -> None
     whole, killed = weights(tmp_path / "whole"), weights(out)
     assert whole.keys() == killed.keys()
     assert all(torch.equal(value, killed[name]) for name, value in whole.items())
+
+
+# What is left of the threads of Gloo once the processes have parted.
+THREADS = """
+import os
+import torch
+from genrescope.learn.deep.parallel import join_world
+
+def step(world):
+    net = world.wrap(torch.nn.Linear(3, 2))
+    optimiser = torch.optim.AdamW(net.parameters())
+    net(torch.ones(4, 3)).sum().backward()
+    optimiser.step()
+
+with join_world("cpu") as world:
+    step(world)
+    world.wait()
+names = [open(f"/proc/self/task/{n}/comm").read().strip() for n in os.listdir("/proc/self/task")]
+print([name for name in names if "gloo" in name])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read from /proc")
+def test_no_thread_of_the_group_outlives_it() -> None:
+    """One that still tidies up while Python ends aborts the process."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", THREADS],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(OMP_NUM_THREADS="1", RANK=str(n), LOCAL_RANK=str(n), **meeting),
+        )
+        for n in range(2)
+    ]
+    assert [finish(process) for process in processes] == ["[]\n", "[]\n"]

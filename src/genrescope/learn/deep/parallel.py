@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from genrescope.errors import MissingExtraError, TrainingError
@@ -124,6 +125,9 @@ def join_world(device: str = "auto") -> Iterator[World]:
             )
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)
+    # What torch imports at its first step holds the group if there is one then, and so keeps the
+    # threads of Gloo alive after it; a process that ends while one of them tidies up aborts.
+    import_module("torch._dynamo")
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield World(rank=rank, size=size, device=place)
