@@ -157,7 +157,9 @@ def test_what_a_dead_writer_left_is_made_true(place: Path, tmp_path: Path) -> No
         os._exit(9)
 
     in_child(die)
-    assert len([p for p in place.parent.iterdir() if p.suffix == ".alive"]) == 1
+    (alive,) = (p for p in place.parent.iterdir() if p.suffix == ".alive")
+    if os.name == "posix":
+        assert alive.stat().st_mode & 0o777 == 0o600  # its owner's alone
     with Journal.open(place) as opened:
         found = {entry.path.name: entry.state for entry in opened.entries()}
         assert found == {n: case[3] for n, case in cases.items() if case[3]}

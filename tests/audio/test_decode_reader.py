@@ -330,6 +330,13 @@ def test_a_file_without_sound_is_empty(tmp_path: Path, kind: str) -> None:
     assert refusal(tmp_path, data, AudioEmptyError) == EMPTY
 
 
+def test_sound_behind_a_tag_is_read_where_only_ffmpeg_knows_it(tmp_path: Path) -> None:
+    data = id3(b"x" * 99) + encode_av(music(1.0), SR, codec="aac", format="adts")
+    info = audio_info(written(tmp_path, data, "a.aac"))
+    assert (info.decoder, info.format) == ("ffmpeg", "aac/aac")
+    assert info.duration == pytest.approx(1.0, abs=0.1)
+
+
 def test_a_flac_whose_sound_is_missing_is_empty_or_corrupt_and_told(tmp_path: Path) -> None:
     flac = encode(music(1.0), SR, format="FLAC")
     head = flac.index(b"\xff\xf8") if b"\xff\xf8" in flac else 42

@@ -345,6 +345,23 @@ def test_what_cannot_be_scored_says_why(y: Any, p: Any, kwargs: Any, words: str)
     assert isinstance(caught.value, ValueError)
 
 
+def test_only_genres_that_are_given_twice_are_named() -> None:
+    with pytest.raises(DataError, match="genres holds a more than once"):
+        score([0, 1], np.full((2, 3), 1 / 3), genres=["a", "b", "a"])
+
+
+def test_how_intervals_were_made_is_told() -> None:
+    y, p, groups = predictions()
+    told = score(y, p, genres=GENRES, groups=groups, n_boot=20, seed=7).to_dict()["resampling"]
+    assert told == {
+        "unit": "artist",
+        "level": 0.95,
+        "resamples": 20,
+        "seed": 7,
+        "method": "percentile bootstrap of whole artists",
+    }
+
+
 def test_float16_probabilities_are_close_enough() -> None:
     y, p, _ = predictions()
     assert isinstance(score(y, p.astype(np.float16), genres=GENRES, n_boot=0), Scores)

@@ -189,6 +189,7 @@ def test_what_is_installed(musicnn_encoder: Encoder, home: Path) -> None:
     assert said["graph_sha256"] == musicnn.MODELS["musicnn"].graph_sha256
     assert said["source"]["wheel_sha256"] == musicnn.WHEEL_SHA256
     assert musicnn_encoder.parameters()["graph_sha256"] == said["graph_sha256"]
+    assert musicnn_encoder.name == "musicnn"
 
 
 def test_the_other_network_and_removing(wheel: Path, home: Path) -> None:

@@ -87,6 +87,7 @@ def test_tracks_with_a_genre_become_a_prepared_folder(tmp_path: Path) -> None:
 def test_more_tracks_than_are_held_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make(tmp_path, {"genre_top": ["Rock", None, "Pop", "Rock", "Folk"]}, tracks=5)
     monkeypatch.setattr("genrescope.audio.store.export._BATCH", 2)
+    (tmp_path / "e").mkdir()  # a folder that is there is written into
     export_prepared(store, tmp_path / "e")
     read, expected = load_prepared(tmp_path / "e"), store.prepared([0, 2, 3, 4])
     assert read.genre_top.tolist() == ["Rock", "Pop", "Rock", "Folk"]
