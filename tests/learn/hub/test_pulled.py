@@ -1,4 +1,4 @@
-"""Bundles from the Hub and to it, against a stand-in of its API."""
+"""Bundles from the Hub, against a stand-in of its API."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from genrescope.errors import BundleError, ChecksumError, DownloadError
-from genrescope.learn.bundle import Bundle, write_bundle
+from genrescope.learn.bundle import Bundle
 from genrescope.learn.hub.pulled import (
     HubName,
     Origin,
@@ -25,55 +22,13 @@ from genrescope.learn.hub.pulled import (
     remove_bundle,
     resolve_bundle,
 )
-from genrescope.learn.parts.base import NewPart
 from tests.apps.command import environment
-from tests.learn.hub_stand_in import TOKEN, Hub, Repo, hub_stand_in, use
-from tests.learn.tinybundle import make_bundle, make_card, make_graph
+from tests.learn.hub_stand_in import TOKEN, Hub, Repo
+from tests.learn.tinybundle import make_bundle
 
 transfer = pytest.importorskip("genrescope.learn.hub.transfer")
 
 NAME = "someone/tiny"
-
-
-def doubling() -> NewPart:
-    """A part that doubles what it is given."""
-    tensor = helper.make_tensor_value_info
-    two = helper.make_tensor("two", TensorProto.FLOAT, [1], [2.0])
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "two"], ["y"])],
-        "double",
-        [tensor("x", TensorProto.FLOAT, ["batch", 3])],
-        [tensor("y", TensorProto.FLOAT, ["batch", 3])],
-        initializer=[two],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(model)
-    return NewPart(bytes(model.SerializeToString()), {"factor": 2})
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Hub]:
-    with hub_stand_in() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
-    server.__dict__.update(Hub(url=server.url).__dict__)
-    use(server, monkeypatch, tmp_path / "no-token")
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between tries
-    return server
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("bundle")
-    return write_bundle(
-        folder,
-        graph=make_graph(n_features=12),
-        card=make_card(n_features=12),
-        parts={"double": doubling()},
-    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -439,95 +394,3 @@ def test_removing(hub: Hub, there: Repo, tmp_path: Path) -> None:
     assert not first.folder.parent.exists()
     with pytest.raises(BundleError, match="was not pulled"):
         remove_bundle(HubName(NAME), folder=tmp_path)
-
-
-# --- pushing ---------------------------------------------------------------
-
-
-def page(card: object) -> str:
-    return "---\nlicense: cc0-1.0\n---\n\n# tiny\n"
-
-
-def push(hub: Hub, folder: Path, repo: str = NAME, **options: object) -> object:
-    return transfer.push_bundle(folder, repo, page=page, endpoint=hub.url, **options)
-
-
-def test_what_was_pushed_can_be_pulled(
-    hub: Hub, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    sent = push(hub, bundle.folder, tag="v1")
-    repo = hub.repos[NAME]
-    assert not repo.private
-    assert repo.messages == ["initial commit", "tiny 1"]  # all in one
-    assert sent.revision == repo.refs["main"] == repo.refs["v1"]
-    assert repo.commits[sent.revision] == {
-        **contents(bundle.folder),
-        ".gitattributes": b"",
-        "README.md": page(None).encode(),
-    }
-    found = pull(hub, tmp_path, f"{NAME}@v1", sha256=sent.sha256)
-    assert found.origin.revision == sent.revision
-    assert not found.damage()
-
-
-def test_private_means_private(hub: Hub, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    push(hub, bundle.folder, private=True)
-    assert hub.repos[NAME].private
-    hub.repos["someone/public"] = Repo()
-    with pytest.raises(BundleError, match="is public; nothing was sent"):
-        push(hub, bundle.folder, "someone/public", private=True)
-    assert not hub.repos["someone/public"].commits
-
-
-@pytest.mark.parametrize("harm", ["graph", "card", "part", "missing"])
-def test_a_bundle_that_does_not_load_is_not_sent(
-    hub: Hub, bundle: Bundle, tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    files = contents(bundle.folder)
-    if harm == "graph":
-        files["model.onnx"] = files["model.onnx"][:-1] + b"!"
-    elif harm == "card":
-        files["card.json"] = b"{}"
-    elif harm == "missing":
-        del files["double.onnx"]
-    else:  # by its SHA-256 the right file, but no graph
-        card = json.loads(files["card.json"])
-        files["double.onnx"] = b"no graph"
-        card["parts"]["double"]["graph"]["bytes"] = 8
-        card["parts"]["double"]["graph"]["sha256"] = hashlib.sha256(b"no graph").hexdigest()
-        files["card.json"] = json.dumps(card).encode()
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    with pytest.raises(BundleError):
-        push(hub, tmp_path)
-    assert not hub.asked
-
-
-def test_pushing_needs_a_login_that_may_write(
-    hub: Hub, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(DownloadError, match="hf auth login"):
-        push(hub, bundle.folder)
-    monkeypatch.setenv("HF_TOKEN", "hf_stranger")
-    hub.repos[NAME] = Repo()
-    with pytest.raises(DownloadError, match="hf auth login"):
-        push(hub, bundle.folder)
-    assert not hub.repos[NAME].commits
-
-
-def test_where_a_push_goes_is_said_before_anything_is_sent(
-    hub: Hub, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with pytest.raises(BundleError, match="leave out @v1"):
-        push(hub, bundle.folder, f"{NAME}@v1")
-    for tag in ("main", "no good"):
-        with pytest.raises(BundleError):
-            push(hub, bundle.folder, tag=tag)
-    assert not hub.asked
-    push(hub, bundle.folder, tag="v1")
-    with pytest.raises(DownloadError, match="has it already"):
-        push(hub, bundle.folder, tag="v1")
