@@ -17,11 +17,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-__all__ = ["table"]
+__all__ = ["every_module", "table"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results" / "coverage.md"
 LOW = 0.8  # a module below has a row of its own
+_HEADER = (
+    "| | lines | reached | branches | reached |",
+    "| --- | ---: | ---: | ---: | ---: |",
+)
 HEAD = """# What the tests come through
 
 `python -m benchmarks.coverage_page --page` runs the tests and counts lines and branches, in the
@@ -48,33 +52,43 @@ def main() -> int:
             ],
             cwd=ROOT,
         ).returncode
-    shown = table(json.loads(given.report.read_text())["files"])
-    print(shown)
+    files = json.loads(given.report.read_text())["files"]
+    print(table(files))
     if given.page:
-        PAGE.write_text(f"{HEAD}\n{shown}\n")
+        PAGE.write_text(f"{HEAD}\n{table(files)}\n\n## Every module\n\n{every_module(files)}\n")
     return code
 
 
 def table(files: dict[str, Any]) -> str:
     """Rooms, then the modules that are reached least."""
     rooms: dict[str, list[dict[str, int]]] = defaultdict(list)
-    modules = {}
-    for path, file in files.items():
-        name = path.partition("src/")[2]
+    modules = _modules(files)
+    for name, one in modules.items():
         parts = name.split("/")
-        room = "/".join(parts[:2]) if len(parts) > 2 else name
-        rooms[room].append(file["summary"])
-        modules[name] = file["summary"]
-    lines = [
-        "| room | lines | reached | branches | reached |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    lines.append(_row("**all**", [one for room in rooms.values() for one in room]))
-    lines += [_row(room, ones) for room, ones in sorted(rooms.items())]
+        rooms["/".join(parts[:2]) if len(parts) > 2 else name].append(one)
+    lines = [*_HEADER, _row("**all**", list(modules.values()))]
+    lines += [_row(f"`{room}`", ones) for room, ones in sorted(rooms.items()) if _lines(ones)]
     low = {name: one for name, one in modules.items() if _share(one) < LOW}
-    lines += ["", f"Modules of which less than {LOW:.0%} is reached:", "", *lines[:2]]
-    lines += [_row(name, [low[name]]) for name in sorted(low, key=lambda n: _share(low[n]))]
-    return "\n".join(lines if low else lines[:-4])
+    if low:
+        lines += ["", f"Modules of which less than {LOW:.0%} is reached:", "", *_HEADER]
+        lines += [
+            _row(f"`{name}`", [low[name]]) for name in sorted(low, key=lambda n: _share(low[n]))
+        ]
+    return "\n".join(lines)
+
+
+def every_module(files: dict[str, Any]) -> str:
+    """Each module that has code, in the order of their names."""
+    modules = sorted((name, one) for name, one in _modules(files).items() if _lines([one]))
+    return "\n".join([*_HEADER, *(_row(f"`{name}`", [one]) for name, one in modules)])
+
+
+def _modules(files: dict[str, Any]) -> dict[str, dict[str, int]]:
+    return {path.partition("src/")[2]: file["summary"] for path, file in files.items()}
+
+
+def _lines(ones: list[dict[str, int]]) -> int:
+    return sum(one["num_statements"] for one in ones)
 
 
 def _share(one: dict[str, int]) -> float:
@@ -84,9 +98,7 @@ def _share(one: dict[str, int]) -> float:
 
 
 def _row(name: str, ones: list[dict[str, int]]) -> str:
-    statements, branches = (
-        sum(one[f"num_{k}"] for one in ones) for k in ("statements", "branches")
-    )
+    statements, branches = _lines(ones), sum(one["num_branches"] for one in ones)
     lines, ways = (sum(one[f"covered_{k}"] for one in ones) for k in ("lines", "branches"))
     share = f"{ways / branches:.0%}" if branches else ""
     return (

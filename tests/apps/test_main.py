@@ -145,8 +145,10 @@ def imported(*arguments: str) -> set[str]:
         "try: main()\nexcept SystemExit as end: assert not end.code, end.code\n"
         "print('\\n' + ' '.join(sys.modules))\n"
     )
+    # What counts lines would be imported as well.
+    own = {key: value for key, value in environment().items() if not key.startswith("COVERAGE_")}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, env=own, check=True
     )
     return set(done.stdout.splitlines()[-1].split())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def own(done: Path, tmp_path: Path) -> Path:
+    """The same once more, for tests that change it."""
+    return Path(shutil.copytree(done, tmp_path / "own"))
+
+
 def test_the_report_has_every_section_and_file(done: Path) -> None:
     page = (done / "index.html").read_text()
     for section in SECTIONS:
@@ -115,19 +122,19 @@ def test_what_has_not_changed_is_not_done_again(done: Path) -> None:
     assert (done / "index.html").stat().st_mtime_ns == before
 
 
-def test_a_damaged_report_is_written_again_from_what_is_known(done: Path) -> None:
-    (done / "index.html").write_text("gone")
+def test_a_damaged_report_is_written_again_from_what_is_known(own: Path) -> None:
+    (own / "index.html").write_text("gone")
     heard = Heard()
-    paths = run_lab(table(), done, settings=SETTINGS, jobs=1, report=heard)
+    paths = run_lab(table(), own, settings=SETTINGS, jobs=1, report=heard)
     assert not paths.unchanged
     assert heard.fitted == []
-    assert "Classifiers" in (done / "index.html").read_text()
+    assert "Classifiers" in (own / "index.html").read_text()
 
 
-def test_another_model_fits_that_model_alone(done: Path, tmp_path: Path) -> None:
+def test_another_model_fits_that_model_alone(own: Path, tmp_path: Path) -> None:
     heard = Heard()
     more = replace(SETTINGS, models=(*MODELS, "nearest_centroid"))
-    run_lab(table(), done, settings=more, jobs=1, report=heard)
+    run_lab(table(), own, settings=more, jobs=1, report=heard)
     assert heard.fitted == ["nearest_centroid"] * 3
 
 
