@@ -38,8 +38,9 @@ $(VENV)/docs: pyproject.toml $(VENV)/core
 demo: $(VENV)/core
 	@$(BIN)/genrescope demo
 
+# Processes side by side, each with one thread: threads of several wait for each other, busily.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check src tests benchmarks

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -51,6 +52,7 @@ def main() -> int:
                 *("--durations=60", *given.tests),
             ],
             cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         ).returncode
     files = json.loads(given.report.read_text())["files"]
     print(table(files))
