@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,7 @@ from hypothesis import strategies as st
 
 from genrescope.errors import TableError
 from genrescope.learn.lab.reading import read_columns
-
-
-def write(path: Path, columns: dict[str, Sequence[object]], *, mark: str = ",") -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter=mark)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return path
+from tests.learn.lab.test_tables import write
 
 
 def raw(path: Path, content: bytes | str) -> Path:
