@@ -105,6 +105,73 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert not found & HEAVY
 
 
+# Every module, where there is nothing but what genrescope itself requires.
+WITHOUT_EXTRAS = """
+import importlib, sys
+from importlib import metadata
+from pathlib import Path
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+there, ask = set(), ["genrescope"]
+while ask:
+    name = canonicalize_name(ask.pop())
+    if name in there:
+        continue
+    there.add(name)
+    try:
+        said = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        continue
+    for one in map(Requirement, said):
+        if one.marker is None or one.marker.evaluate({"extra": ""}):
+            ask.append(one.name)
+owners = metadata.packages_distributions()
+hidden = {
+    module for module, names in owners.items() if not there & {canonicalize_name(n) for n in names}
+}
+assert {"sklearn", "torch", "matplotlib", "threadpoolctl"} <= hidden, hidden
+assert not hidden & {"genrescope", "numpy", "onnxruntime"}, hidden
+
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+for name in [name for name in sys.modules if name.partition(".")[0] in hidden]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Hide())
+import genrescope
+from genrescope.errors import MissingExtraError
+
+root = Path(genrescope.__file__).parent
+for path in sorted(root.rglob("*.py")):
+    parts = path.relative_to(root.parent).with_suffix("").parts
+    module = ".".join(part for part in parts if part != "__init__")
+    try:
+        importlib.import_module(module)
+    except MissingExtraError:
+        pass
+    except ImportError as error:
+        print(module, error)
+"""
+
+
+def test_what_wants_an_extra_says_which() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    # The pages are behind `serve`, which asks for its extra before it loads them.
+    silent = [line for line in done.stdout.splitlines() if ".apps.pages." not in line]
+    assert silent == []
+
+
 def test_help_names_every_command() -> None:
     done = subprocess.run(
         [*COMMAND, "--help"], capture_output=True, text=True, env=environment(), check=True

@@ -97,9 +97,10 @@ def test_what_is_refused_says_why_and_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_name_with_a_zero_byte_is_no_file() -> None:
-    assert refused("a\0b", AudioNotFoundError) == (
-        "a\0b: there is no such file (embedded null byte). Check the spelling of the path."
-    )
+    said = refused("a\0b", AudioNotFoundError)  # the words between are Python's, and change
+    assert said.startswith("a\0b: there is no such file (")
+    assert "embedded null" in said
+    assert said.endswith("). Check the spelling of the path.")
 
 
 def test_a_circle_of_links_is_no_file(tmp_path: Path) -> None:

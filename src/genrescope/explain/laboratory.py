@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 import genrescope
 from genrescope.catalog.leaks import AuditReport, audit
 from genrescope.catalog.storage import atomic
 from genrescope.catalog.table import TrackTable
-from genrescope.errors import DataError
+from genrescope.errors import DataError, MissingExtraError
 from genrescope.explain.analysis.table import analyse
 from genrescope.explain.confusion import confusion
 from genrescope.explain.importance.models import explain_models
@@ -46,6 +45,11 @@ from genrescope.learn.lab.tabular import TabularData
 
 if TYPE_CHECKING:
     from genrescope.audio.scale import Cluster
+
+try:
+    from threadpoolctl import threadpool_limits
+except ImportError as error:  # pragma: no cover - the tests have it
+    raise MissingExtraError("the laboratory", extra="lab", package="threadpoolctl") from error
 
 __all__ = ["LabSettings", "run_lab"]
 

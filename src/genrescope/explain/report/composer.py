@@ -10,9 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from markupsafe import Markup
-
+from genrescope.errors import MissingExtraError
 from genrescope.explain.ink import Drawing, themed
+
+try:
+    from markupsafe import Markup
+except ImportError as error:  # pragma: no cover - the tests have it
+    raise MissingExtraError("the report", extra="lab", package="jinja2") from error
 
 __all__ = [
     "Block",
