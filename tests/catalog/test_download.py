@@ -200,7 +200,7 @@ def test_wrong_bytes_are_refused_kept_and_then_fetched_anew(tmp_path: Path, rang
     with serving(BODY, Way(body=OTHER, ranges=ranges)) as web:
         with pytest.raises(ChecksumError) as caught:
             fetch(web.url, to, again="Run `genrescope fma fetch small` again")
-        assert web.sent <= len(BODY) + 2**16 + 1
+        assert web.sent < 1.5 * len(BODY)  # and what was on its way when it was told to stop
         assert str(caught.value) == (
             f"a.zip: SHA-1 is {wrong}, expected {SHA1}; the file was kept as a.zip.part. "
             "Run `genrescope fma fetch small` again to fetch it anew."
